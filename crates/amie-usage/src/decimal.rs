@@ -1,0 +1,282 @@
+//! An exact decimal number, as charges travel.
+//!
+//! One value has one text: no exponent, no superfluous zeros, no negative zero. `12.5`, never `12.500000` or `1.25e1`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// An exact decimal: `units` / 10^`places`, kept in lowest terms (no trailing zeros in `units` while `places` > 0).
+///
+/// ```
+/// use amie_usage::Decimal;
+/// let charge: Decimal = "12.500000".parse()?;
+/// assert_eq!(charge.to_string(), "12.5");
+/// assert_eq!(charge, Decimal::new(125, 1));
+/// # Ok::<(), amie_usage::DecimalError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Decimal {
+    units: i128,
+    places: u8,
+}
+
+/// A text that is not a plain decimal number, or one with more than 38 digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not a plain decimal number of at most 38 digits")]
+pub struct DecimalError {
+    /// The offending text, at most 64 characters of it.
+    pub text: String,
+}
+
+/// The most places a `Decimal` has.
+pub(crate) const MAX_PLACES: u8 = 38;
+
+impl Decimal {
+    /// Zero.
+    pub const ZERO: Self = Self { units: 0, places: 0 };
+
+    /// `units` / 10^`places`. Places above 38 are taken as 38.
+    #[must_use]
+    pub fn new(units: i128, places: u8) -> Self {
+        let mut decimal = Self { units, places: places.min(MAX_PLACES) };
+        while decimal.places > 0 && decimal.units % 10 == 0 {
+            decimal.units /= 10;
+            decimal.places -= 1;
+        }
+        decimal
+    }
+
+    /// The number as units of 10^-[`places`](Self::places).
+    #[must_use]
+    pub fn units(self) -> i128 {
+        self.units
+    }
+
+    /// Digits behind the point, without trailing zeros.
+    #[must_use]
+    pub fn places(self) -> u8 {
+        self.places
+    }
+
+    /// True for 0.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.units == 0
+    }
+
+    /// True below 0.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.units < 0
+    }
+
+    /// The exact sum, or `None` where it does not fit 38 digits.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        let places = self.places.max(other.places);
+        let sum = self.at(places)?.checked_add(other.at(places)?)?;
+        Some(Self::new(sum, places))
+    }
+
+    /// The number in units of 10^-`places`, or `None` where it does not fit or would lose digits.
+    fn at(self, places: u8) -> Option<i128> {
+        let factor = 10_i128.checked_pow(u32::from(places.checked_sub(self.places)?))?;
+        self.units.checked_mul(factor)
+    }
+
+    /// Rounded half to even to at most `places` places: how a service that keeps fewer digits would return it.
+    #[must_use]
+    pub fn rounded(self, places: u8) -> Self {
+        if self.places <= places {
+            return self;
+        }
+        let divisor = 10_i128.pow(u32::from(self.places - places));
+        let (quotient, rest) = (self.units / divisor, (self.units % divisor).abs());
+        let twice = rest.checked_mul(2);
+        let up = match twice.map(|twice| twice.cmp(&divisor)) {
+            None | Some(std::cmp::Ordering::Greater) => true,
+            Some(std::cmp::Ordering::Less) => false,
+            Some(std::cmp::Ordering::Equal) => quotient % 2 != 0,
+        };
+        Self::new(if up { quotient + self.units.signum() } else { quotient }, places)
+    }
+
+    /// Exact comparison by value.
+    #[must_use]
+    pub fn compare(self, other: Self) -> std::cmp::Ordering {
+        if self.units.signum() != other.units.signum() {
+            return self.units.signum().cmp(&other.units.signum());
+        }
+        // Integer parts first, so that scaling the fractions up cannot overflow.
+        let split = |d: Self| {
+            let one = 10_i128.pow(u32::from(d.places));
+            (d.units / one, Self { units: d.units % one, places: d.places })
+        };
+        let ((a, a_rest), (b, b_rest)) = (split(self), split(other));
+        a.cmp(&b).then_with(|| {
+            let places = self.places.max(other.places);
+            // Fractions are below 10^38 in any case: they fit.
+            a_rest.at(places).cmp(&b_rest.at(places))
+        })
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.compare(*other)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = self.units.unsigned_abs();
+        let places = usize::from(self.places);
+        let digits = format!("{magnitude:0>width$}", width = places + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - places);
+        let text = if places == 0 { whole.to_owned() } else { format!("{whole}.{fraction}") };
+        f.pad_integral(self.units >= 0, "", &text)
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    /// Reads `[+-]digits[.digits]` and, because services send numbers as they like, an exponent (`1e-7`).
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        parse(text).ok_or_else(|| DecimalError { text: text.chars().take(64).collect() })
+    }
+}
+
+fn parse(text: &str) -> Option<Decimal> {
+    let (mantissa, exponent) = match text.find(['e', 'E']) {
+        Some(at) => (text.get(..at)?, text.get(at + 1..)?.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, digits) = match mantissa.as_bytes().first()? {
+        b'-' => (true, mantissa.get(1..)?),
+        b'+' => (false, mantissa.get(1..)?),
+        _ => (false, mantissa),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut units: i128 = 0;
+    for byte in whole.bytes().chain(fraction.trim_end_matches('0').bytes()) {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        units = units.checked_mul(10)?.checked_add(i128::from(digit))?;
+    }
+    if negative {
+        units = -units;
+    }
+    if units == 0 {
+        return fraction.bytes().all(|b| b.is_ascii_digit()).then_some(Decimal::ZERO);
+    }
+    let places = i32::try_from(fraction.trim_end_matches('0').len()).ok()?.checked_sub(exponent)?;
+    if places < 0 {
+        units = units.checked_mul(10_i128.checked_pow(places.unsigned_abs())?)?;
+        return Some(Decimal::new(units, 0));
+    }
+    let places = u8::try_from(places).ok().filter(|places| *places <= MAX_PLACES)?;
+    Some(Decimal::new(units, places))
+}
+
+impl Serialize for Decimal {
+    /// As a string: production senders of the API use strings and numbers, and a string cannot be rounded on the way.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    /// Reads a string or a JSON number.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Decimal;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a decimal number, as a string or a number")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Decimal, E> {
+                text.trim().parse().map_err(E::custom)
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Decimal, E> {
+                Ok(Decimal::new(i128::from(value), 0))
+            }
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Decimal, E> {
+                Ok(Decimal::new(i128::from(value), 0))
+            }
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Decimal, E> {
+                // The shortest text that reads back as the same float: what the service's own JSON said.
+                value.to_string().parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Ordering;
+
+    #[test]
+    fn one_value_has_one_text() {
+        for (text, expected) in [
+            ("12.500000", "12.5"),
+            ("0", "0"),
+            ("-0.0", "0"),
+            ("0.000001", "0.000001"),
+            ("1e-7", "0.0000001"),
+            ("2.5E3", "2500"),
+            (".5", "0.5"),
+            ("-3.25", "-3.25"),
+            ("100", "100"),
+        ] {
+            assert_eq!(text.parse::<Decimal>().unwrap().to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for text in ["", ".", "-", "1.2.3", "1,5", "NaN", "inf", "0x10", "1e", " 1", "0.x", "1e999999999999"]
+        {
+            assert!(text.parse::<Decimal>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rounds_half_to_even() {
+        for (text, places, expected) in [
+            ("0.5", 0, "0"),
+            ("1.5", 0, "2"),
+            ("2.5", 0, "2"),
+            ("-2.5", 0, "-2"),
+            ("-1.5", 0, "-2"),
+            ("0.0000005", 6, "0"),
+            ("0.0000015", 6, "0.000002"),
+            ("0.00000051", 6, "0.000001"),
+            ("7", 6, "7"),
+        ] {
+            assert_eq!(text.parse::<Decimal>().unwrap().rounded(places).to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn compares_by_value_even_where_scaling_would_overflow() {
+        let huge = Decimal::new(i128::MAX, 0);
+        let tiny = Decimal::new(1, 38);
+        assert_eq!(huge.compare(tiny), Ordering::Greater);
+        assert_eq!(tiny.compare(huge), Ordering::Less);
+        assert_eq!(Decimal::new(15, 1).compare(Decimal::new(150, 2)), Ordering::Equal);
+        assert_eq!(Decimal::new(-15, 1).compare(Decimal::new(-16, 1)), Ordering::Greater);
+        assert_eq!(huge.checked_add(tiny), None);
+    }
+}

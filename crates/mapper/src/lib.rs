@@ -1,0 +1,3 @@
+//! Turns runs and quota readings into usage records with exact charges.
+
+pub mod spec;

@@ -1,0 +1,430 @@
+//! What a record of an accounting source says, in one shape for every scheduler.
+//!
+//! A [`Frame`] is one line or record of the input. Every frame is exactly one of: something that was understood
+//! as a [`Run`] (of some [`Kind`]), a [`Note`] that carries no usage by itself, or a [`Quarantined`] text that could
+//! not be read. Nothing is dropped: readers hand out as many frames as there are in the input.
+//!
+//! All text is borrowed from the input and is bytes: job names and accounts need not be UTF-8.
+
+use bstr::BStr;
+use std::borrow::Cow;
+use std::fmt;
+
+/// One line or record of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Understood: a run that can be charged, or a step or array parent (see [`Run::kind`]).
+    Run(Run<'a>),
+    /// Understood, and no usage by itself: a header, a PBS letter other than `E` and `R`.
+    Note(Note<'a>),
+    /// Not understood: set aside with its place and the reason.
+    Quarantined(Quarantined<'a>),
+}
+
+/// Which family of schedulers a run comes from; it decides how the run is identified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheduler {
+    /// Slurm: a run is (cluster, raw job id, submit time).
+    Slurm,
+    /// OpenPBS, PBS Pro, TORQUE: a run is (server, job id, submit time, run count or start time).
+    Pbs,
+}
+
+/// What a row or record stands for. Only [`Kind::Run`] can be charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// One run of a job: from its start to its end, requeue or kill.
+    Run,
+    /// A job step (`123.batch`, `123.0`): part of a run, never charged beside it.
+    Step,
+    /// A whole array: a pending `62_[1-9]` of Slurm, `123[].server` of PBS.
+    Parent,
+    /// Neither: for example a record of a reservation.
+    Other,
+}
+
+impl Kind {
+    /// The word used in JSON and summaries: `run`, `step`, `parent`, `other`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Step => "step",
+            Self::Parent => "parent",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Where a run stands, in the words of Slurm; PBS runs get the nearest of them (see `pbs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // the words are Slurm's own: job_state_string() in slurm_protocol_defs.c
+pub enum State {
+    Pending,
+    Running,
+    Suspended,
+    Completing,
+    Configuring,
+    StageOut,
+    Signaling,
+    Stopped,
+    Requeue,
+    Completed,
+    Cancelled,
+    Failed,
+    Timeout,
+    NodeFail,
+    Preempted,
+    BootFail,
+    Deadline,
+    OutOfMemory,
+    Requeued,
+    Resizing,
+    Revoked,
+    SpecialExit,
+    /// A word that this version does not know: held, never guessed. The text is in [`Run::state_text`].
+    Unknown,
+}
+
+impl State {
+    /// True for a row that still changes in the ordinary course: it is reported when it has ended.
+    /// `Requeued`, `Preempted` and `Resizing` are ends of a run that consumed resources.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(
+            self,
+            Self::Pending
+                | Self::Running
+                | Self::Suspended
+                | Self::Completing
+                | Self::Configuring
+                | Self::StageOut
+                | Self::Signaling
+                | Self::Stopped
+                | Self::Requeue
+        )
+    }
+}
+
+/// What makes an otherwise readable run unfit to be charged without a person's look. Mapping holds such runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Finding {
+    /// The run started before it was submitted: Slurm 22.05 writes this for the second part of a resized job,
+    /// whose elapsed time then contains the first part's.
+    StartBeforeSubmit,
+    /// Elapsed is longer than from start to end (beyond 2 s, or 1 h at a change of the clock).
+    ElapsedBeyondSpan,
+    /// `AllocTRES` contradicts `AllocCPUS` or `NNodes`.
+    TresDisagree,
+    /// The end lies before the start.
+    EndBeforeStart,
+    /// The local submit time is one that occurred twice, and nothing tells which.
+    AmbiguousSubmit,
+    /// A local start or end that occurred twice, and elapsed does not tell which.
+    AmbiguousTime,
+    /// The state is a word that this version does not know.
+    UnknownState,
+    /// PBS released nodes of this job while it ran: `E` holds the last phase's time and the first phase's nodes.
+    NodeRelease,
+    /// PBS: the record's date and its `end` are too far apart to have been written by the server.
+    DateDisagrees,
+}
+
+impl Finding {
+    /// The reason's name in summaries and in the held list.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::StartBeforeSubmit
+            | Self::ElapsedBeyondSpan
+            | Self::TresDisagree
+            | Self::EndBeforeStart
+            | Self::DateDisagrees => "inconsistent",
+            Self::AmbiguousSubmit | Self::AmbiguousTime => "ambiguous-time",
+            Self::UnknownState => "unknown-state",
+            Self::NodeRelease => "node-release",
+        }
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::StartBeforeSubmit => {
+                "the run starts before it was submitted (a resized job: its elapsed time repeats the first part's)"
+            }
+            Self::ElapsedBeyondSpan => "elapsed is longer than from start to end",
+            Self::TresDisagree => "AllocTRES contradicts AllocCPUS or NNodes",
+            Self::EndBeforeStart => "the run ends before it starts",
+            Self::AmbiguousSubmit => {
+                "the local submit time occurred twice that night, and nothing tells which it was"
+            }
+            Self::AmbiguousTime => {
+                "a local time occurred twice that night, and the elapsed time does not tell which it was"
+            }
+            Self::UnknownState => "the state is not one that this version knows",
+            Self::NodeRelease => {
+                "nodes were released while the job ran (u, c, e records): the E record alone does not say what was used"
+            }
+            Self::DateDisagrees => "the record's date and its end time are too far apart",
+        }
+    }
+}
+
+/// What was asked for, where the source says it. Units as in [`Run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requested {
+    /// Processor cores.
+    pub cores: Option<u64>,
+    /// Nodes.
+    pub nodes: Option<u64>,
+    /// GPUs of all types.
+    pub gpus: Option<u64>,
+    /// Memory in bytes.
+    pub mem_bytes: Option<u64>,
+}
+
+/// Where a frame stands, counted from the start of the text given to the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Byte offset of the frame's first byte.
+    pub offset: usize,
+    /// Length in bytes, without the final newline.
+    pub len: usize,
+    /// Lines before this frame: 0 for the first line.
+    pub line: usize,
+}
+
+/// One run, step or array parent. What the source does not say is `None`, never 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// The family of schedulers.
+    pub scheduler: Scheduler,
+    /// Run, step, array parent or other.
+    pub kind: Kind,
+    /// The id that users see: `123`, `123_4`, `66+1`, `123.batch`; PBS `91.pbssrv`, `91[4].pbssrv`.
+    pub job_id: &'a BStr,
+    /// The scheduler's own number: Slurm `JobIDRaw` (or `job_id` where that column is absent); PBS as `job_id`.
+    pub raw_id: &'a BStr,
+    /// Slurm cluster; PBS: the server part of the id, short (`pbssrv` of `91.pbssrv.example.org`).
+    pub cluster: Option<&'a BStr>,
+    /// Login of the job's owner. Slurm: empty (`None`) where the Unix user is gone.
+    pub user: Option<&'a BStr>,
+    /// Slurm account; PBS `account` without its quotes. Slurm folds accounts to lower case.
+    pub account: Option<&'a BStr>,
+    /// PBS Unix group.
+    pub group: Option<&'a BStr>,
+    /// PBS project (`-P`). `_pbs_project_default` is what it says where none was given.
+    pub project: Option<&'a BStr>,
+    /// Slurm partition; PBS queue.
+    pub partition: Option<&'a BStr>,
+    /// Slurm quality of service.
+    pub qos: Option<&'a BStr>,
+    /// Reservation, where one is named.
+    pub reservation: Option<&'a BStr>,
+    /// Job name: written by users, any bytes.
+    pub name: Option<&'a BStr>,
+    /// How it stands or ended.
+    pub state: State,
+    /// The state as the source prints it (`CANCELLED by 20005`); PBS: the record letter, `E` or `R`.
+    pub state_text: &'a BStr,
+    /// Submit time, epoch seconds. For a requeued Slurm run: when it was requeued. PBS: `ctime`, shared by all runs of a job.
+    pub submit: Option<i64>,
+    /// When it became eligible, epoch seconds.
+    pub eligible: Option<i64>,
+    /// Start, epoch seconds; `None` where it never started.
+    pub start: Option<i64>,
+    /// End, epoch seconds; `None` while it runs.
+    pub end: Option<i64>,
+    /// Seconds of wall time that are charged: without suspension. PBS: `resources_used.walltime`, else end - start.
+    pub elapsed: Option<u64>,
+    /// Seconds suspended, where the source says so.
+    pub suspended: Option<u64>,
+    /// Allocated nodes (distinct hosts).
+    pub nodes: Option<u64>,
+    /// Allocated processor cores, as the scheduler counts them.
+    pub cores: Option<u64>,
+    /// Allocated GPUs of all types. `Some(0)` where the source lists the allocation and no GPU is in it.
+    pub gpus: Option<u64>,
+    /// Allocated memory in bytes; requested memory where only that is known.
+    pub mem_bytes: Option<u64>,
+    /// Slurm's `billing` TRES; `Some(0)` where `AllocTRES` is given and billing is not in it (Slurm prints no zeros).
+    pub billing: Option<u64>,
+    /// False where the source shows that nothing was allocated: it never started.
+    pub allocated: bool,
+    /// What was asked for.
+    pub requested: Requested,
+    /// Exit code of the job, 0 to 255; PBS: as printed where it is negative (the server's own reasons).
+    pub exit_code: Option<i32>,
+    /// Signal that ended it; PBS: `Exit_status` above 256, less 256.
+    pub signal: Option<i32>,
+    /// PBS `run_count` (or TORQUE `start_count`): which run of the job this is, from 1.
+    pub run_count: Option<u32>,
+    /// Why a person should look before it is charged.
+    pub finding: Option<Finding>,
+    /// The record's own text, without the final newline.
+    pub text: &'a BStr,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A frame without usage of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note<'a> {
+    /// What it is.
+    pub kind: NoteKind,
+    /// The record's own text, without the final newline.
+    pub text: &'a BStr,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What a frame without usage of its own is. `Display` gives the name used in summaries (`informational`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum NoteKind {
+    /// The header line of sacct, or its repetition where files were joined.
+    Header,
+    /// An empty line.
+    Blank,
+    /// A job step that was not read further (see the reader's options).
+    Step,
+    /// A record of a whole array.
+    Parent,
+    /// A PBS record with this letter.
+    Letter(u8),
+    /// A PBS `R` without usage (TORQUE writes it empty).
+    EmptyRerun,
+    /// A PBS `E` or `R` of something that is no job: a reservation.
+    Reservation,
+    /// The header of a quota report.
+    QuotaHeader,
+}
+
+impl fmt::Display for NoteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("header"),
+            Self::Blank => f.write_str("blank"),
+            Self::Step => f.write_str("step"),
+            Self::Parent => f.write_str("array-parent"),
+            Self::Letter(letter) => write!(f, "letter-{}", letter.escape_ascii()),
+            Self::EmptyRerun => f.write_str("rerun-without-usage"),
+            Self::Reservation => f.write_str("reservation"),
+            Self::QuotaHeader => f.write_str("quota-header"),
+        }
+    }
+}
+
+/// A text that could not be read, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined<'a> {
+    /// Why. Whole sentences are made by [`fmt::Display`] of the reason.
+    pub reason: Reason,
+    /// The text as it stands, without the final newline.
+    pub text: &'a BStr,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Why a text could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The line has another number of fields than the header.
+    FieldCount {
+        /// Fields in the header.
+        expected: usize,
+        /// Fields in the line.
+        found: usize,
+    },
+    /// The frame beside it is torn: this one may be part of the same text.
+    BesideTorn,
+    /// A value is not of its column's or key's form.
+    Value {
+        /// Column or key.
+        field: Cow<'static, str>,
+        /// The offending text, at most 64 bytes of it.
+        found: Vec<u8>,
+        /// What is expected there.
+        expected: &'static str,
+    },
+    /// A column or key that is always there is not.
+    Missing {
+        /// Column or key.
+        field: &'static str,
+    },
+    /// The local time does not exist in the zone: the clock was put forward over it.
+    NoSuchTime {
+        /// Column.
+        field: &'static str,
+    },
+    /// The file ends in the middle of this record: no newline. It is read when it is complete.
+    CutOff,
+    /// The line is longer than a record can be.
+    TooLong,
+    /// The line does not begin like a record of this format, and does not continue one.
+    NotARecord,
+    /// A quote is not closed: the record is torn.
+    OpenQuote {
+        /// Key whose value begins with the quote.
+        field: &'static str,
+    },
+}
+
+impl Reason {
+    /// A short stable name for counting: `field-count`, `beside-torn`, `value`, ...
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FieldCount { .. } => "field-count",
+            Self::BesideTorn => "beside-torn",
+            Self::Value { .. } => "value",
+            Self::Missing { .. } => "missing",
+            Self::NoSuchTime { .. } => "no-such-time",
+            Self::CutOff => "cut-off",
+            Self::TooLong => "too-long",
+            Self::NotARecord => "not-a-record",
+            Self::OpenQuote { .. } => "open-quote",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FieldCount { expected, found } => write!(
+                f,
+                "{found} fields where the header has {expected}: the record is torn, or a name holds the delimiter or a newline"
+            ),
+            Self::BesideTorn => {
+                f.write_str("the record beside it is torn, and this one may belong to the same text")
+            }
+            Self::Value { field, found, expected } => {
+                write!(f, "{field}: expected {expected}, found \"{}\"", found.escape_ascii())
+            }
+            Self::Missing { field } => write!(f, "{field} is missing"),
+            Self::NoSuchTime { field } => {
+                write!(
+                    f,
+                    "{field}: this local time does not exist, the clock was put forward over it; check the source's timezone"
+                )
+            }
+            Self::CutOff => {
+                f.write_str("the file ends in the middle of this record; it is read when it is complete")
+            }
+            Self::TooLong => f.write_str("the line is longer than any record"),
+            Self::NotARecord => {
+                f.write_str("does not begin like a record, and there is none that it continues")
+            }
+            Self::OpenQuote { field } => write!(f, "{field}: the quote is not closed, the record is torn"),
+        }
+    }
+}
+
+/// At most 64 bytes of an offending text, for [`Reason::Value`].
+#[must_use]
+pub fn bounded(text: &[u8]) -> Vec<u8> {
+    text.get(..64).unwrap_or(text).to_vec()
+}

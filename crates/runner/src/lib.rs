@@ -1,0 +1,2 @@
+//! The parts of `amie-runner`.
+pub mod ledger;

@@ -1,0 +1,2 @@
+//! `amie-runner`: the command line.
+fn main() {}
