@@ -379,8 +379,7 @@ mod tests {
                 assert_eq!(rounded.to_string(), expected, "{value} to {places} places, {direction:?}");
                 // The wide form rounds as the narrow one does: the same value over a denominator of 2^200 more.
                 let Wide { num, den } = number(value).to_wide();
-                let wide =
-                    Number(Width::Big(Box::new(Wide { num: num << 200_u8, den: den << 200_u8 })));
+                let wide = Number(Width::Big(Box::new(Wide { num: num << 200_u8, den: den << 200_u8 })));
                 let rounded = wide.to_decimal(places, direction).unwrap();
                 assert_eq!(rounded.to_string(), expected, "{value} to {places} places, {direction:?}, wide");
             }

@@ -48,9 +48,7 @@ impl Node {
     ) -> Result<Number, NoValue> {
         let value = match &self.op {
             Op::Constant(number) => return Ok(number.clone()),
-            Op::Quantity(quantity) => {
-                inputs.values.value(*quantity).ok_or(NoValue::Quantity(*quantity))?
-            }
+            Op::Quantity(quantity) => inputs.values.value(*quantity).ok_or(NoValue::Quantity(*quantity))?,
             Op::Factor(index) => {
                 inputs.factors.get(*index).and_then(Clone::clone).ok_or(NoValue::Factor(*index))?
             }
@@ -91,9 +89,7 @@ impl Node {
             Op::Greatest(nodes) => extreme(nodes, Ordering::Greater, inputs, trace)?,
             Op::Ceil(inner) => inner.evaluate(inputs, trace)?.rounded(0, Direction::Ceil),
             Op::Floor(inner) => inner.evaluate(inputs, trace)?.rounded(0, Direction::Floor),
-            Op::Round(inner, places) => {
-                inner.evaluate(inputs, trace)?.rounded(*places, Direction::HalfEven)
-            }
+            Op::Round(inner, places) => inner.evaluate(inputs, trace)?.rounded(*places, Direction::HalfEven),
         };
         trace.number(&self.span, &value);
         Ok(value)

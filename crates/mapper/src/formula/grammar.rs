@@ -187,7 +187,8 @@ fn name(input: &str) -> Parsed<'_, &str> {
 }
 
 fn word(input: &str) -> Parsed<'_, &str> {
-    recognize(pair(take_while1(|c: char| c.is_ascii_alphabetic() || c == '_'), take_while(is_word))).parse(input)
+    recognize(pair(take_while1(|c: char| c.is_ascii_alphabetic() || c == '_'), take_while(is_word)))
+        .parse(input)
 }
 
 fn is_word(c: char) -> bool {
@@ -357,8 +358,14 @@ mod tests {
             ("--a", "(- (- a))"),
             ("2 - -3", "(+ 2 ~(- 3))"),
             ("max(cores, mem_gb / 2) * hours * factor.qos", "(* (max cores (* mem_gb ~2)) hours factor.qos)"),
-            ("if(gpus > 0, gpu_hours, core_hours / 16)", "(if (Greater gpus 0) gpu_hours (* core_hours ~16))"),
-            ("if(not a = 1 and b <= 2 or c != 3, 1, 0)", "(if (or (and (not (Equal a 1)) (LessOrEqual b 2)) (NotEqual c 3)) 1 0)"),
+            (
+                "if(gpus > 0, gpu_hours, core_hours / 16)",
+                "(if (Greater gpus 0) gpu_hours (* core_hours ~16))",
+            ),
+            (
+                "if(not a = 1 and b <= 2 or c != 3, 1, 0)",
+                "(if (or (and (not (Equal a 1)) (LessOrEqual b 2)) (NotEqual c 3)) 1 0)",
+            ),
             ("a==b", "(Equal a b)"),
             (".5*notes", "(* .5 notes)"),
             ("orange", "orange"),

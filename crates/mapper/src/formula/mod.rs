@@ -29,8 +29,15 @@ pub(crate) struct Formula {
     pub(crate) text: Box<str>,
     pub(crate) root: Node,
     /// The factor tables that it names, in the order of [`Op::Factor`].
-    pub(crate) factors: Vec<FactorName>,
+    pub(crate) factors: Vec<FactorUse>,
     pub(crate) power: Power,
+}
+
+/// A factor table that a formula names, and where it does first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FactorUse {
+    pub(crate) name: FactorName,
+    pub(crate) span: Range<usize>,
 }
 
 /// A number.
@@ -49,9 +56,9 @@ pub(crate) enum Op {
     Factor(usize),
     Negate(Box<Node>),
     /// Each part with whether it is subtracted.
-    Sum(Vec<(bool, Node)>),
+    Sum(Parts),
     /// Each part with whether it divides.
-    Product(Vec<(bool, Node)>),
+    Product(Parts),
     If(Box<(Condition, Node, Node)>),
     Least(Vec<Node>),
     Greatest(Vec<Node>),
@@ -176,9 +183,12 @@ impl Formula {
 struct Compiler<'a> {
     formula: &'a str,
     subject: Subject,
-    factors: Vec<FactorName>,
+    factors: Vec<FactorUse>,
     errors: Vec<FormulaError>,
 }
+
+/// Each part with whether it is subtracted or divides.
+type Parts = Vec<(bool, Node)>;
 
 const FUNCTIONS: [&str; 6] = ["if", "min", "max", "ceil", "floor", "round"];
 /// Most places that `round` takes: as many as a charge has.
@@ -243,8 +253,8 @@ impl Compiler<'_> {
                 self.error(name, format!("runs have no value named `{table}`"), Some(help));
                 return None;
             };
-            let index = self.factors.iter().position(|known| *known == factor).unwrap_or_else(|| {
-                self.factors.push(factor);
+            let index = self.factors.iter().position(|known| known.name == factor).unwrap_or_else(|| {
+                self.factors.push(FactorUse { name: factor, span: self.span(name) });
                 self.factors.len().saturating_sub(1)
             });
             return Some((Op::Factor(index), Power::Of(0)));
@@ -264,7 +274,7 @@ impl Compiler<'_> {
     }
 
     /// All parts are looked at, so that all errors are found.
-    fn parts(&mut self, parts: &[(bool, Expr<'_>)]) -> Option<(Vec<(bool, Node)>, Vec<Power>)> {
+    fn parts(&mut self, parts: &[(bool, Expr<'_>)]) -> Option<(Parts, Vec<Power>)> {
         let compiled: Vec<_> = parts.iter().map(|(inverse, part)| (*inverse, self.number(part))).collect();
         let mut nodes = Vec::with_capacity(compiled.len());
         let mut powers = Vec::with_capacity(compiled.len());
