@@ -10,6 +10,9 @@ use crate::wire::{Field, Kind, UsageType};
 use crate::{decimal, time};
 use serde_json::value::RawValue;
 
+/// Records need three levels; most readers of JSON give up at 128, and refused records are echoed.
+const MAX_DEPTH: usize = 64;
+
 /// A message as it came in: its type and its records.
 #[derive(Debug)]
 pub(crate) struct Message<'a> {
@@ -48,6 +51,9 @@ pub(crate) fn message(body: &[u8], max_records: usize) -> Result<Message<'_>, Re
     let body = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
     let raw: &RawValue =
         serde_json::from_str(body).map_err(|error| Refusal::Bad(format!("the body is not JSON: {error}")))?;
+    if depth(raw) > MAX_DEPTH {
+        return Err(bad("the body is nested too deeply"));
+    }
     let members = Members::read(raw).ok_or_else(|| bad("the body is not a JSON object"))?;
     let known = |name: &str| matches!(name, "UsageType" | "Records");
     if let Some((name, _)) = members.iter().find(|(name, _)| !known(name)) {
@@ -76,6 +82,31 @@ pub(crate) fn message(body: &[u8], max_records: usize) -> Result<Message<'_>, Re
         }
     }
     Ok(Message { usage_type, records })
+}
+
+/// How deep a value's lists and objects are nested.
+fn depth(json: &RawValue) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.get().bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth = depth.saturating_add(1);
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            // To the end of the string; what follows a backslash is not an end.
+            b'"' => loop {
+                match bytes.next() {
+                    None | Some(b'"') => break,
+                    Some(b'\\') => drop(bytes.next()),
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Holds one record against the table of the wire.
