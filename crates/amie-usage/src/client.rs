@@ -210,7 +210,10 @@ impl Client {
     /// See [`CallError`]; an id that cannot be in a list is refused before anything is sent.
     pub async fn clear_failed(&self, ids: &[String]) -> Result<(), CallError> {
         let listable = |byte: u8| byte.is_ascii_graphic() && !b",/?#%\\".contains(&byte);
-        if let Some(id) = ids.iter().find(|id| id.is_empty() || *id == "." || !id.bytes().all(listable)) {
+        if let Some(id) = ids
+            .iter()
+            .find(|id| id.is_empty() || matches!(id.as_str(), "." | "..") || !id.bytes().all(listable))
+        {
             let id = wire::printable(id, 100);
             return Err(CallError::Impossible {
                 reason: format!("\"{id}\" cannot be the id of a failed record"),
