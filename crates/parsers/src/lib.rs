@@ -2,6 +2,8 @@
 //!
 //! Bytes in, records out: no I/O, no clock, nothing is dropped, and no input makes it panic.
 
+pub mod pbs;
+pub mod quota;
 pub mod reading;
 pub mod run;
 
