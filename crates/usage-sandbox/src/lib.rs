@@ -32,7 +32,7 @@
 //! | `GET usage/summary` | 501 |
 //!
 //! Beside it, without any key, for whoever can reach the port: `GET /` is a page for people, `GET /sandbox/state` the
-//! [`State`] as JSON, `GET`, `POST` and `DELETE /sandbox/faults` list, arm and clear [faults](fault), and
+//! [`State`] as JSON, `GET /sandbox/totals` its totals alone, `GET`, `POST` and `DELETE /sandbox/faults` list, arm and clear [faults](fault), and
 //! `POST /sandbox/settle` loads everything that is queued.
 //!
 //! # What it is not

@@ -138,6 +138,14 @@ pub(crate) struct RefusedRecord {
     pub(crate) refused: Refused,
 }
 
+impl RefusedRecord {
+    /// The text of a field, which may be missing: that may be why the record was refused.
+    pub(crate) fn name(&self, field: &str) -> String {
+        let members = Members::read(&self.refused.record);
+        members.and_then(|members| members.text(field)).unwrap_or_else(|| "?".to_owned())
+    }
+}
+
 /// So many of the last messages that were refused whole are kept; the rest is counted.
 const KEPT_MESSAGES: usize = 1000;
 
