@@ -324,7 +324,8 @@ fn failed(service: &Service) -> Answer {
                 ..Flat::of(&version.record, version.usage_type)
             })
             .collect();
-        json_answer(&BTreeMap::from([("FailedRecords", failed)]))
+        // The name is not documented; this is where the reference client looks.
+        json_answer(&BTreeMap::from([("ValidationFailedRecords", failed)]))
     })
 }
 

@@ -26,7 +26,7 @@
 //! |---|---|
 //! | `POST usage` | 200 with `Message` and `ValidationFailedRecords`; 400, 413, 415 with `error` for the whole message |
 //! | `GET usage/status?FromTime=&ToTime=` | per resource, what was processed in that time |
-//! | `GET usage/failed` | `FailedRecords`, until they are cleared |
+//! | `GET usage/failed` | `ValidationFailedRecords`: what failed to load, until it is cleared |
 //! | `DELETE usage/failed/1,2` | clears them |
 //! | `GET usage/loaded?MinLoadedTime=&Limit=&Offset=&LocalRecordID=` | `Records`, compute only, at most 25,000 |
 //! | `GET usage/summary` | 501 |

@@ -79,7 +79,7 @@ fn tiles(out: &mut String, store: &Store, rows: &[Total]) -> fmt::Result {
     out.push_str("<dl>");
     for (name, class, count) in [
         ("messages", "", store.posts),
-        ("refused whole", "bad", store.posts_turned),
+        ("turned away", "bad", store.posts_turned),
         ("accepted", "", count(|row| row.received)),
         ("queued", "", count(|row| row.queued)),
         ("loaded", "good", count(|row| row.loaded)),

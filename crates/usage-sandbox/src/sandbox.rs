@@ -70,13 +70,14 @@ impl Sandbox {
         self.address
     }
 
-    /// Everything that the service holds now. What is due is loaded first.
+    /// Everything that the service holds now. What is due is loaded first. All of it is copied, about 1 KB a record: ask for
+    /// [`totals`](Self::totals) where they will do.
     #[must_use]
     pub fn state(&self) -> State {
         self.service.state()
     }
 
-    /// Counts and exact sums alone: cheap where a [`state`](Self::state) of a million records is not.
+    /// Counts and exact sums by type, resource and project.
     #[must_use]
     pub fn totals(&self) -> Vec<Total> {
         self.service.look(totals)
