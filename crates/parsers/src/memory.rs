@@ -83,10 +83,17 @@ pub(crate) fn count(text: &[u8]) -> Result<u64, Malformed> {
         return Ok(count);
     }
     match all_consuming(amount).parse(text) {
-        Ok((_, amount)) => {
-            amount.whole().filter(|(_, exact)| *exact).map(|(count, _)| count).ok_or(Malformed)
-        }
+        Ok((_, amount)) => count_of(amount),
         Err(_) => Err(Malformed),
+    }
+}
+
+/// `0.00G` is what `--units=G` makes of one node: no count.
+fn count_of(amount: Amount) -> Result<u64, Malformed> {
+    match amount.whole() {
+        Some((0, _)) if amount.shift.is_some() => Err(Malformed),
+        Some((count, true)) => Ok(count),
+        _ => Err(Malformed),
     }
 }
 
@@ -174,7 +181,7 @@ mod tests {
         assert_eq!(count(b"1K"), Ok(1024));
         assert_eq!(count(b"1.50K"), Ok(1536));
         assert_eq!(count(b"18446744073709551615"), Ok(u64::MAX));
-        for text in ["1.01K", "0.5", "18446744073709551616", "", "K", "1,5"] {
+        for text in ["1.01K", "0.5", "0.00G", "0K", "18446744073709551616", "", "K", "1,5"] {
             assert_eq!(count(text.as_bytes()), Err(Malformed), "{text}");
         }
     }
@@ -194,8 +201,7 @@ mod tests {
             let text = text.as_bytes();
             let reference = all_consuming(amount).parse(text).map_err(|_| Malformed);
             prop_assert_eq!(bytes(text), reference.and_then(|(_, amount)| bytes_of(amount)));
-            let whole = reference.and_then(|(_, amount)| amount.whole().filter(|w| w.1).map(|w| w.0).ok_or(Malformed));
-            prop_assert_eq!(count(text), whole);
+            prop_assert_eq!(count(text), reference.and_then(|(_, amount)| count_of(amount)));
         }
     }
 }

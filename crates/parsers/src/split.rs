@@ -119,18 +119,21 @@ impl Lines for MaskLines<'_> {
             return None;
         }
         loop {
-            while self.found != 0 {
-                let lowest = self.found & self.found.wrapping_neg();
-                self.found ^= lowest;
-                let at = self.block + lowest.trailing_zeros() as usize;
-                if self.newlines & lowest != 0 {
+            let (block, newlines, mut found) = (self.block, self.newlines, self.found);
+            while found != 0 {
+                let lowest = found & found.wrapping_neg();
+                found ^= lowest;
+                let at = block + lowest.trailing_zeros() as usize;
+                if newlines & lowest != 0 {
                     self.start = at + 1;
+                    self.found = found;
                     return Some(Line { start, end: at, terminated: true });
                 }
                 ends.push(at - start);
             }
             if !self.advance() {
                 self.start = self.text.len();
+                self.found = 0;
                 return Some(Line { start, end: self.text.len(), terminated: false });
             }
         }
