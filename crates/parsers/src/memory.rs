@@ -195,6 +195,19 @@ mod tests {
         assert_eq!(requested(b"4000Mx"), Err(Malformed));
     }
 
+    #[test]
+    fn the_shortcuts_agree_with_the_grammar_on_every_field_of_the_fixtures() {
+        let mut amounts = 0;
+        for field in crate::fixtures::fields() {
+            let reference =
+                all_consuming(amount).parse(&field[..]).map(|(_, amount)| amount).map_err(|_| Malformed);
+            assert_eq!(bytes(&field), reference.and_then(bytes_of), "{}", field.escape_ascii());
+            assert_eq!(count(&field), reference.and_then(count_of), "{}", field.escape_ascii());
+            amounts += usize::from(reference.is_ok());
+        }
+        assert!(amounts > 500, "{amounts}");
+    }
+
     proptest! {
         #[test]
         fn the_shortcuts_agree_with_the_grammar(text in "[0-9]{0,12}[.]?[0-9]{0,2}[KMGTPEx]?") {

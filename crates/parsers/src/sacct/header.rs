@@ -6,7 +6,6 @@ use crate::split::MAX_FIELDS;
 use crate::time::Zone;
 use memchr::memmem::{self, Finder};
 use std::cmp::Reverse;
-use std::fmt;
 
 /// Why a text cannot be read as `sacct` output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -188,7 +187,7 @@ impl Layout {
     }
 
     /// True where a user could have written rows of this text: it has a column of free text, and rows are told apart by newlines
-    /// or by a delimiter that could be guessed.
+    /// or by a delimiter that could be guessed. `Account` is not counted as free text: it is, where the cluster does not enforce associations.
     #[must_use]
     pub fn is_forgeable(&self) -> bool {
         let cannot_be_guessed = self.framing == Framing::Counted && self.delimiter.needle().len() >= 16;
@@ -379,12 +378,6 @@ pub fn guess_delimiter(header: &[u8]) -> Option<Vec<u8>> {
         // The most names; of equals the shortest.
         .max()
         .map(|(.., delimiter)| delimiter.as_bytes().to_vec())
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.columns.join(" "))
-    }
 }
 
 #[cfg(test)]
