@@ -41,7 +41,45 @@ fn a_charge() {
         billing: None,
         ..lasting(74, run())
     };
-    insta::assert_snapshot!(explained(&run), @"");
+    insta::assert_snapshot!(explained(&run), @r"
+    slurm/testhpc/0000000123/1795427125
+    Run       job        123
+              state      COMPLETED
+              cluster    testhpc
+              partition  cpu
+              qos        high
+              submit     2026-11-23T09:45:25Z
+              start      2026-11-23T10:00:00Z
+              end        2026-11-23T10:01:14Z
+              elapsed    74 s
+              nodes      1
+              cores      1
+              gpus       0
+              memory     104857600 bytes
+    Project   account  lab
+              project  TG-LAB260001, by line 7 of the project table
+    User      user      alice
+              username  alice, as the scheduler has it: there is no user table
+    Resource  resource  cpu.example.org
+              covers    partition = cpu | shared (resource 1)
+    Rate      by submit time  2026-11-23T09:45:25Z
+              valid           from 2026-01-01, midnight in UTC (rate 1)
+              formula         max(cores, mem_gb / 2) * hours * factor.qos
+    Charge    cores                                        = 1
+              mem_gb                                       = 0.1048576
+              mem_gb / 2                                   = 0.0524288
+              max(cores, mem_gb / 2)                       = 1
+              hours                                        = 37/1800 = 0.020555555555...
+              factor.qos                                   = 2
+              max(cores, mem_gb / 2) * hours * factor.qos  = 37/900 = 0.041111111111...
+              minimum                                      0.01 is below the charge
+              rounded to 6 places, half-even               = 0.041111
+    Result    charge          0.041111
+              LocalProjectID  TG-LAB260001
+              Username        alice
+              Resource        cpu.example.org
+              LocalRecordID   123
+    ");
 }
 
 #[test]
