@@ -47,7 +47,6 @@ pub fn pbs(options: &PbsOptions, out: &mut impl Write) -> io::Result<Truth> {
     let mut random = Random::new(options.seed);
     let site = Site::new(&mut random);
     let mut server = Server {
-        options,
         clock: Clock::new(options.zone),
         random,
         site,
@@ -113,7 +112,6 @@ struct Job {
 }
 
 struct Server<'o, W> {
-    options: &'o PbsOptions,
     clock: Clock,
     random: Random,
     site: Site,
@@ -216,6 +214,9 @@ impl<W: Write> Server<'_, W> {
         Site::name(random, &mut name);
         // qsub refuses blanks, quotes, `=`, `;` and anything but ASCII in names
         name.retain(|byte| byte.is_ascii_graphic() && !b"\"'=;".contains(byte));
+        if name.is_empty() {
+            name.extend_from_slice(b"STDIN");
+        }
         let size = owner.partition.size(random);
         let account = match random.below(1000) {
             0..=399 => None,

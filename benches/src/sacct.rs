@@ -668,7 +668,7 @@ impl<'o, W: Write> Writer<'o, W> {
             }
             Column::Flags if is_job => {
                 if row.start.is_some() {
-                    out.extend_from_slice(if row.raw_id % 3 == 0 {
+                    out.extend_from_slice(if row.raw_id.is_multiple_of(3) {
                         b"SchedBackfill,"
                     } else {
                         b"SchedMain,"
@@ -734,7 +734,7 @@ fn tres(job: &Job, billing: bool, typed: bool, options: &SacctOptions, out: &mut
 fn memory(mib: u64, options: &SacctOptions, out: &mut Vec<u8>) {
     let mut halves = mib * 2;
     let mut unit = 0;
-    while options.columns == Columns::Usual && unit < 2 && halves >= 2048 && halves % 1024 == 0 {
+    while options.columns == Columns::Usual && unit < 2 && halves >= 2048 && halves.is_multiple_of(1024) {
         halves /= 1024;
         unit += 1;
     }

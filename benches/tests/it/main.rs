@@ -1,1 +1,3 @@
+//! The generator against readers that know nothing of how it works.
 
+mod generated;
