@@ -179,6 +179,9 @@ struct Row<'a> {
     exit: (u64, u64),
 }
 
+/// A word that Slurm does not have: a reader must hold such a run.
+const UNKNOWN_STATE: &str = "HIBERNATED";
+
 const QOS: &[&str] = &["normal", "normal", "normal", "normal", "high", "preemptible", "debug"];
 
 /// The words of what ended rows print, in thousandths of the started ones.
@@ -376,8 +379,7 @@ impl<'o, W: Write> Writer<'o, W> {
 
     fn end_state(&mut self) -> (&'static str, (u64, u64)) {
         if self.random.one_in(50_000) {
-            self.truth.unknown_states += 1;
-            return ("HIBERNATED", (0, 0));
+            return (UNKNOWN_STATE, (0, 0));
         }
         let mut at = self.random.below(1000);
         for (weight, state, exit) in ENDS {
@@ -603,6 +605,8 @@ impl<'o, W: Write> Writer<'o, W> {
             self.truth.live += 1;
         } else if !row.allocated {
             self.truth.never_started += 1;
+        } else if row.state == UNKNOWN_STATE {
+            self.truth.unknown_states += 1;
         } else {
             self.truth.run(row.elapsed, size.cores, size.gpus, size.nodes);
             self.truth.kind(row.state.trim_end_matches(" by"));

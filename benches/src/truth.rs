@@ -37,7 +37,7 @@ pub struct Truth {
     pub steps: u64,
     /// Rows and records of whole arrays: `62_[1-9]`, `E` of `123[].server`.
     pub parents: u64,
-    /// sacct: charged runs whose state is a word that Slurm does not have (they are in `runs`).
+    /// sacct: ended rows whose state is a word that Slurm does not have. Nobody can say what they cost: not in `runs`.
     pub unknown_states: u64,
     /// sacct: rows whose job name holds the delimiter or a newline. With a plain delimiter they cannot be read, and
     /// nothing of them is in the sums; with a random one they are ordinary rows and in the sums.
