@@ -4,6 +4,8 @@
 
 mod duration;
 mod memory;
+pub mod pbs;
+pub mod quota;
 pub mod reading;
 pub mod run;
 pub mod sacct;

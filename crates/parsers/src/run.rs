@@ -292,7 +292,7 @@ pub enum NoteKind {
     Step,
     /// A record of a whole array.
     Parent,
-    /// A PBS record with this letter.
+    /// A PBS record with this letter; its name is the letter.
     Letter(u8),
     /// A PBS `R` without usage (TORQUE writes it empty).
     EmptyRerun,
@@ -309,7 +309,7 @@ impl fmt::Display for NoteKind {
             Self::Blank => f.write_str("blank"),
             Self::Step => f.write_str("step"),
             Self::Parent => f.write_str("array-parent"),
-            Self::Letter(letter) => write!(f, "letter-{}", letter.escape_ascii()),
+            Self::Letter(letter) => write!(f, "{}", letter.escape_ascii()),
             Self::EmptyRerun => f.write_str("rerun-without-usage"),
             Self::Reservation => f.write_str("reservation"),
             Self::QuotaHeader => f.write_str("quota-header"),

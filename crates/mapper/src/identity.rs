@@ -1,0 +1,322 @@
+//! How a run is told from every other one: the ledger's key, and the id on the wire.
+
+use bstr::BStr;
+use parsers::{Run, Scheduler};
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+
+use crate::spec::{RuleError, RulePlace};
+use crate::suggest::closest;
+use crate::text::field;
+
+/// The ledger's key of a run or of a reading: natural, ordered, and made only of what the source says.
+///
+/// - Slurm: `slurm/<cluster>/<raw id, 10 digits>/<submit>`
+/// - PBS: `pbs/<server>/<number, 10 digits>[<index, 7 digits>]/<ctime>/<run count>`, and `s<start>` in place of the
+///   run count where the log has none
+/// - storage: `storage/<source>/<owner kind>/<owner>/<first day of the interval>`
+///
+/// Parts are joined by `/`; in them, all but `A-Z a-z 0-9 . _ + -` is written as `%` and two hexadecimal digits, so
+/// that two runs never share a key. What the source does not say is a single `%`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunKey(String);
+
+impl RunKey {
+    /// The key of `run`, on `cluster` where the run itself names none.
+    ///
+    /// ```
+    /// # fn example(run: &parsers::Run<'_>) {
+    /// let key = mapper::RunKey::of(run, Some("testhpc".into()));
+    /// assert_eq!(key.as_str(), "slurm/testhpc/0000000123/1795427125");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn of(run: &Run<'_>, cluster: Option<&BStr>) -> Self {
+        let mut key = String::new();
+        write_key(&mut key, run, cluster);
+        Self(key)
+    }
+
+    pub(crate) fn from_text(key: String) -> Self {
+        Self(key)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Display for RunKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Stands for what is not known.
+const ABSENT: char = '%';
+const NUMBER_WIDTH: usize = 10;
+const INDEX_WIDTH: usize = 7;
+
+/// Writes the key behind what is in `key`.
+pub(crate) fn write_key(key: &mut String, run: &Run<'_>, cluster: Option<&BStr>) {
+    let cluster = run.cluster.filter(|cluster| !cluster.is_empty()).or(cluster);
+    match run.scheduler {
+        Scheduler::Slurm => {
+            key.push_str("slurm/");
+            push_part(key, cluster.map(|cluster| &**cluster));
+            key.push('/');
+            push_id(key, run.raw_id);
+            key.push('/');
+            push_integer(key, run.submit);
+        }
+        Scheduler::Pbs => {
+            key.push_str("pbs/");
+            push_part(key, cluster.map(|cluster| &**cluster));
+            key.push('/');
+            // The server's part of the id is the cluster.
+            let local = run.job_id.split(|byte| *byte == b'.').next().unwrap_or_default();
+            push_id(key, local);
+            key.push('/');
+            push_integer(key, run.submit);
+            key.push('/');
+            match run.run_count {
+                Some(count) => push_integer(key, Some(i64::from(count))),
+                None => {
+                    key.push('s');
+                    push_integer(key, run.start);
+                }
+            }
+        }
+    }
+}
+
+/// An id with its leading number padded, and the index of an array task too: `0000000091[0000004]`.
+fn push_id(key: &mut String, id: &[u8]) {
+    let digits = id.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = id.split_at_checked(digits).unwrap_or((id, &[]));
+    if id.is_empty() {
+        key.push(ABSENT);
+        return;
+    }
+    if !number.is_empty() {
+        push_padded(key, number, NUMBER_WIDTH);
+    }
+    match rest.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
+        Some(index) if !index.is_empty() && index.iter().all(u8::is_ascii_digit) => {
+            key.push('[');
+            push_padded(key, index, INDEX_WIDTH);
+            key.push(']');
+        }
+        _ => push_escaped(key, rest),
+    }
+}
+
+/// Leading zeros of the source are not part of the number.
+fn push_padded(key: &mut String, digits: &[u8], width: usize) {
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let digits = digits.get(zeros..).unwrap_or_default();
+    for _ in digits.len()..width {
+        key.push('0');
+    }
+    key.extend(digits.iter().map(|digit| char::from(*digit)));
+}
+
+pub(crate) fn push_part(key: &mut String, part: Option<&[u8]>) {
+    match part {
+        Some(part) if !part.is_empty() => push_escaped(key, part),
+        _ => key.push(ABSENT),
+    }
+}
+
+fn push_escaped(key: &mut String, part: &[u8]) {
+    for byte in part {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'-') {
+            key.push(char::from(*byte));
+        } else {
+            push_hex(key, *byte);
+        }
+    }
+}
+
+pub(crate) fn push_hex(key: &mut String, byte: u8) {
+    // Writing to a String cannot fail.
+    let _ = write!(key, "%{byte:02X}");
+}
+
+/// In decimal, without the machinery of formatting: this is written twice per run.
+fn push_integer(key: &mut String, value: Option<i64>) {
+    let Some(value) = value else {
+        key.push(ABSENT);
+        return;
+    };
+    if value < 0 {
+        key.push('-');
+    }
+    let mut digits = [0_u8; 20];
+    let mut rest = value.unsigned_abs();
+    let mut len = 0_usize;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0'.wrapping_add(u8::try_from(rest % 10).unwrap_or(0));
+        rest /= 10;
+        len = len.saturating_add(1);
+        if rest == 0 {
+            break;
+        }
+    }
+    key.extend(digits.iter().skip(digits.len().saturating_sub(len)).map(|digit| char::from(*digit)));
+}
+
+/// A compiled `local_record_id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template(Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Text(String),
+    JobId,
+    RawId,
+    Cluster,
+}
+
+const PLACEHOLDERS: [&str; 3] = ["job_id", "raw_id", "cluster"];
+
+impl Template {
+    /// What users see: `{job_id}`.
+    pub(crate) fn job_id() -> Self {
+        Self(vec![Piece::JobId])
+    }
+
+    pub(crate) fn compile(text: &str) -> Result<Self, RuleError> {
+        let error =
+            |message: String, help: Option<String>| RuleError { place: RulePlace::Source, message, help };
+        let placeholders = || Some("placeholders are {job_id}, {raw_id} and {cluster}".to_owned());
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            if !before.is_empty() {
+                pieces.push(Piece::Text(before.to_owned()));
+            }
+            let Some((name, after)) = after.split_once('}') else {
+                return Err(error(
+                    format!("local_record_id: \"{text}\": a {{ is not closed"),
+                    placeholders(),
+                ));
+            };
+            pieces.push(match name {
+                "job_id" => Piece::JobId,
+                "raw_id" => Piece::RawId,
+                "cluster" => Piece::Cluster,
+                _ => {
+                    let help = closest(name, PLACEHOLDERS).map(|close| format!("did you mean {{{close}}}?"));
+                    let message = format!("local_record_id: \"{text}\": no placeholder is named {{{name}}}");
+                    return Err(error(message, help.or_else(placeholders)));
+                }
+            });
+            rest = after;
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
+        let literal =
+            pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text) } else { None });
+        if literal.clone().any(|text| text.contains('}') || text.chars().any(char::is_control)) {
+            let message = format!("local_record_id: \"{text}\" has a }} too many or a control character");
+            return Err(error(message, placeholders()));
+        }
+        if !pieces.iter().any(|piece| matches!(piece, Piece::JobId | Piece::RawId)) {
+            let message = format!("local_record_id: \"{text}\" gives all runs the same id");
+            return Err(error(message, Some("it must contain {job_id} or {raw_id}".to_owned())));
+        }
+        Ok(Self(pieces))
+    }
+
+    /// The `LocalRecordID` of `run`, or why it cannot be one. The runs of a PBS job share their submit time: the
+    /// second is told from the first by `.r2`.
+    pub(crate) fn fill<'a>(
+        &self,
+        run: &Run<'a>,
+        cluster: Option<&BStr>,
+    ) -> Result<Cow<'a, str>, &'static str> {
+        let rerun = run.run_count.filter(|count| run.scheduler == Scheduler::Pbs && *count > 1);
+        if let ([Piece::JobId], None) = (self.0.as_slice(), rerun) {
+            return field(run.job_id).map(Cow::Borrowed);
+        }
+        let mut id = Vec::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(text) => id.extend_from_slice(text.as_bytes()),
+                Piece::JobId => id.extend_from_slice(run.job_id),
+                Piece::RawId => id.extend_from_slice(run.raw_id),
+                Piece::Cluster => id.extend_from_slice(cluster.unwrap_or_default()),
+            }
+        }
+        if let Some(count) = rerun {
+            id.extend_from_slice(format!(".r{count}").as_bytes());
+        }
+        field(&id).map(|id| Cow::Owned(id.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: &str) -> String {
+        let mut key = String::new();
+        push_id(&mut key, id.as_bytes());
+        key
+    }
+
+    #[test]
+    fn ids_sort_by_number_and_cannot_collide() {
+        assert_eq!(id("123"), "0000000123");
+        assert_eq!(id("67108865"), "0067108865");
+        assert_eq!(id("12345678901234"), "12345678901234");
+        assert_eq!(id("91[4]"), "0000000091[0000004]");
+        assert_eq!(id("91[]"), "0000000091%5B%5D");
+        assert_eq!(id("123-4"), "0000000123-4");
+        assert_eq!(id("61_5"), "0000000061_5");
+        assert_eq!(id("66+1"), "0000000066+1");
+        assert_eq!(id("a/b%2F"), "a%2Fb%252F");
+        assert_eq!(id(""), "%");
+        assert_eq!(id("0"), "0000000000");
+        let mut sorted = ["9", "10", "91[2]", "91[10]", "100"].map(id);
+        sorted.sort();
+        assert_eq!(sorted, ["9", "10", "91[2]", "91[10]", "100"].map(id));
+    }
+
+    #[test]
+    fn integers() {
+        for value in [0, 7, -7, 10, 1_795_427_125, i64::MAX, i64::MIN] {
+            let mut key = String::new();
+            push_integer(&mut key, Some(value));
+            assert_eq!(key, value.to_string());
+        }
+    }
+
+    #[test]
+    fn templates() {
+        let pieces = Template::compile("x-{cluster}.{raw_id}").unwrap();
+        let text = |text: &str| Piece::Text(text.to_owned());
+        assert_eq!(pieces.0, [text("x-"), Piece::Cluster, text("."), Piece::RawId]);
+        assert_eq!(Template::compile("{job_id}").unwrap(), Template::job_id());
+        for (wrong, message) in [
+            ("{jobid}", "no placeholder is named {jobid}"),
+            ("{job_id", "not closed"),
+            ("job", "gives all runs the same id"),
+            ("{cluster}", "gives all runs the same id"),
+            ("{job_id}}", "a } too many"),
+        ] {
+            let error = Template::compile(wrong).unwrap_err();
+            assert!(error.message.contains(message), "{wrong}: {}", error.message);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The quantities that formulas may name, and where their values come from.
+
+use crate::number::Number;
+use parsers::{Reading, Run};
+
+/// A quantity of a formula.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quantity {
+    Cores,
+    Nodes,
+    Gpus,
+    MemGb,
+    MemGib,
+    Billing,
+    Seconds,
+    Hours,
+    CoreHours,
+    NodeHours,
+    GpuHours,
+    RequestedCores,
+    RequestedNodes,
+    RequestedGpus,
+    RequestedMemGb,
+    RequestedMemGib,
+    StoredGb,
+    StoredGib,
+    AllocatedGb,
+    AllocatedGib,
+    Files,
+    IntervalDays,
+}
+
+/// What a formula charges: it decides which quantities there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Run,
+    Reading,
+}
+
+/// Name, quantity, power of time.
+const OF_RUNS: [(&str, Quantity, i32); 16] = [
+    ("cores", Quantity::Cores, 0),
+    ("nodes", Quantity::Nodes, 0),
+    ("gpus", Quantity::Gpus, 0),
+    ("mem_gb", Quantity::MemGb, 0),
+    ("mem_gib", Quantity::MemGib, 0),
+    ("billing", Quantity::Billing, 0),
+    ("seconds", Quantity::Seconds, 1),
+    ("hours", Quantity::Hours, 1),
+    ("core_hours", Quantity::CoreHours, 1),
+    ("node_hours", Quantity::NodeHours, 1),
+    ("gpu_hours", Quantity::GpuHours, 1),
+    ("requested.cores", Quantity::RequestedCores, 0),
+    ("requested.nodes", Quantity::RequestedNodes, 0),
+    ("requested.gpus", Quantity::RequestedGpus, 0),
+    ("requested.mem_gb", Quantity::RequestedMemGb, 0),
+    ("requested.mem_gib", Quantity::RequestedMemGib, 0),
+];
+
+const OF_READINGS: [(&str, Quantity, i32); 6] = [
+    ("stored_gb", Quantity::StoredGb, 0),
+    ("stored_gib", Quantity::StoredGib, 0),
+    ("allocated_gb", Quantity::AllocatedGb, 0),
+    ("allocated_gib", Quantity::AllocatedGib, 0),
+    ("files", Quantity::Files, 0),
+    ("interval_days", Quantity::IntervalDays, 0),
+];
+
+impl Subject {
+    fn table(self) -> &'static [(&'static str, Quantity, i32)] {
+        match self {
+            Self::Run => &OF_RUNS,
+            Self::Reading => &OF_READINGS,
+        }
+    }
+
+    /// The quantity of this name, and the power of time in it.
+    pub(crate) fn quantity(self, name: &str) -> Option<(Quantity, i32)> {
+        self.table().iter().find(|(known, ..)| *known == name).map(|(_, quantity, power)| (*quantity, *power))
+    }
+
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.table().iter().map(|(name, ..)| *name)
+    }
+}
+
+impl Quantity {
+    /// As formulas name it.
+    pub(crate) fn name(self) -> &'static str {
+        let of = |table: &'static [(&'static str, Self, i32)]| {
+            table.iter().find(|(_, quantity, _)| *quantity == self).map(|(name, ..)| *name)
+        };
+        of(&OF_RUNS).or_else(|| of(&OF_READINGS)).unwrap_or("quantity")
+    }
+
+    /// Where a source would say it, for the message that it does not.
+    pub(crate) fn where_from(self) -> &'static str {
+        match self {
+            Self::Cores | Self::CoreHours | Self::Gpus | Self::GpuHours | Self::MemGb | Self::MemGib => {
+                "sacct gives it in AllocTRES, PBS in exec_vnode or Resource_List"
+            }
+            Self::Nodes | Self::NodeHours => {
+                "sacct gives it in NNodes or AllocTRES, PBS in exec_host or Resource_List"
+            }
+            Self::Billing => "sacct gives it in AllocTRES; PBS has none",
+            Self::Seconds | Self::Hours => "sacct gives it in ElapsedRaw, PBS in resources_used.walltime",
+            Self::RequestedCores
+            | Self::RequestedNodes
+            | Self::RequestedGpus
+            | Self::RequestedMemGb
+            | Self::RequestedMemGib => "sacct gives it in ReqTRES, PBS in Resource_List",
+            Self::AllocatedGb | Self::AllocatedGib => "the owner has no hard limit in this report",
+            Self::Files => "this report does not count files",
+            Self::StoredGb | Self::StoredGib | Self::IntervalDays => "it is always there",
+        }
+    }
+}
+
+/// The values of one subject.
+pub(crate) trait Values {
+    /// `None` where the source does not say.
+    fn value(&self, quantity: Quantity) -> Option<Number>;
+}
+
+const GB: u64 = 1_000_000_000;
+const GIB: u64 = 1 << 30;
+
+fn bytes(value: Option<u64>, unit: u64) -> Option<Number> {
+    value.map(|bytes| Number::ratio(bytes, unit))
+}
+
+/// What a run used, as far as charges depend on it. What the source does not say is `None`, never 0.
+///
+/// ```
+/// use mapper::Measures;
+/// let measures = Measures { seconds: Some(3600), cores: Some(8), ..Measures::default() };
+/// assert_eq!(measures.nodes, None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measures {
+    /// Seconds of wall time without suspension.
+    pub seconds: Option<u64>,
+    /// Allocated nodes.
+    pub nodes: Option<u64>,
+    /// Allocated cores.
+    pub cores: Option<u64>,
+    /// Allocated GPUs.
+    pub gpus: Option<u64>,
+    /// Allocated memory in bytes.
+    pub mem_bytes: Option<u64>,
+    /// Slurm's `billing` TRES.
+    pub billing: Option<u64>,
+    /// What was asked for.
+    pub requested: parsers::Requested,
+}
+
+impl Measures {
+    /// What `run` used.
+    #[must_use]
+    pub fn of(run: &Run<'_>) -> Self {
+        Self {
+            seconds: run.elapsed,
+            nodes: run.nodes,
+            cores: run.cores,
+            gpus: run.gpus,
+            mem_bytes: run.mem_bytes,
+            billing: run.billing,
+            requested: run.requested,
+        }
+    }
+
+    /// Charged for at least `seconds`; a run that took no time is not lifted.
+    pub(crate) fn at_least(self, seconds: u64) -> Self {
+        let charged = self.seconds.map(|used| if used == 0 { 0 } else { used.max(seconds) });
+        Self { seconds: charged, ..self }
+    }
+
+    /// `count` for the time of the run, in hours.
+    fn hours_of(&self, count: Option<u64>) -> Option<Number> {
+        let (count, seconds) = (count?, self.seconds?);
+        match count.checked_mul(seconds) {
+            Some(product) => Some(Number::ratio(product, 3600)),
+            None => Some(Number::integer(count).multiply(&Number::ratio(seconds, 3600))),
+        }
+    }
+}
+
+impl Values for Measures {
+    fn value(&self, quantity: Quantity) -> Option<Number> {
+        match quantity {
+            Quantity::Cores => self.cores.map(Number::integer),
+            Quantity::Nodes => self.nodes.map(Number::integer),
+            Quantity::Gpus => self.gpus.map(Number::integer),
+            Quantity::MemGb => bytes(self.mem_bytes, GB),
+            Quantity::MemGib => bytes(self.mem_bytes, GIB),
+            Quantity::Billing => self.billing.map(Number::integer),
+            Quantity::Seconds => self.seconds.map(Number::integer),
+            Quantity::Hours => self.seconds.map(|seconds| Number::ratio(seconds, 3600)),
+            Quantity::CoreHours => self.hours_of(self.cores),
+            Quantity::NodeHours => self.hours_of(self.nodes),
+            Quantity::GpuHours => self.hours_of(self.gpus),
+            Quantity::RequestedCores => self.requested.cores.map(Number::integer),
+            Quantity::RequestedNodes => self.requested.nodes.map(Number::integer),
+            Quantity::RequestedGpus => self.requested.gpus.map(Number::integer),
+            Quantity::RequestedMemGb => bytes(self.requested.mem_bytes, GB),
+            Quantity::RequestedMemGib => bytes(self.requested.mem_bytes, GIB),
+            Quantity::StoredGb
+            | Quantity::StoredGib
+            | Quantity::AllocatedGb
+            | Quantity::AllocatedGib
+            | Quantity::Files
+            | Quantity::IntervalDays => None,
+        }
+    }
+}
+
+/// A reading with the interval that it stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub(crate) reading: &'a Reading<'a>,
+    pub(crate) interval_days: u64,
+}
+
+impl Values for Stored<'_> {
+    fn value(&self, quantity: Quantity) -> Option<Number> {
+        match quantity {
+            Quantity::StoredGb => bytes(Some(self.reading.bytes), GB),
+            Quantity::StoredGib => bytes(Some(self.reading.bytes), GIB),
+            Quantity::AllocatedGb => bytes(self.reading.bytes_limit, GB),
+            Quantity::AllocatedGib => bytes(self.reading.bytes_limit, GIB),
+            Quantity::Files => self.reading.files.map(Number::integer),
+            Quantity::IntervalDays => Some(Number::integer(self.interval_days)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Which resource a run used, and at which rate.
+
+use crate::formula::{FactorName, Formula, FormulaError, Power};
+use crate::interval::Interval;
+use crate::keys::{Keys, Times};
+use crate::number::Number;
+use crate::problems::Problems;
+use crate::quantity::Subject;
+use crate::spec::{RateBy, RateSpec, ResourceSpec, Rounding, RulePlace, When};
+use crate::suggest::closest;
+use crate::text::unfit;
+use bstr::BStr;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use std::collections::{BTreeMap, HashMap};
+
+/// A compiled `[[resource]]`.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub(crate) name: String,
+    pub(crate) when: When,
+    /// By beginning, without overlaps.
+    rates: Vec<Rate>,
+    pub(crate) rate_by: RateBy,
+}
+
+/// A compiled `[[resource.rate]]`.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    /// Position in the configuration, from 0.
+    pub(crate) index: usize,
+    pub(crate) from: NaiveDate,
+    pub(crate) until: Option<NaiveDate>,
+    pub(crate) valid: Interval,
+    pub(crate) formula: Formula,
+    pub(crate) round: Rounding,
+    pub(crate) minimum: Option<Number>,
+    pub(crate) minimum_seconds: u64,
+    /// By the index of the formula's factors.
+    tables: Vec<FactorTable>,
+}
+
+#[derive(Debug)]
+struct FactorTable {
+    entries: HashMap<Vec<u8>, Number>,
+    default: Option<Number>,
+}
+
+/// The rate of a resource at some time.
+#[derive(Debug)]
+pub(crate) enum RateAnswer<'r> {
+    Rate(&'r Rate),
+    /// No rate is valid then, nor anywhere in this period around it.
+    Gap(Interval),
+    /// The time that decides is not known.
+    NeedsTime,
+}
+
+impl RateBy {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Start => "start",
+            Self::End => "end",
+        }
+    }
+
+    pub(crate) fn of(self, times: Times) -> Option<i64> {
+        match self {
+            Self::Submit => times.submit,
+            Self::Start => times.start,
+            Self::End => times.end,
+        }
+    }
+}
+
+impl When {
+    /// The lists with the run's value for each; the names are those of the configuration.
+    fn conditions<'w, 'k>(&'w self, keys: &Keys<'k>) -> [(&'static str, &'w [String], Option<&'k BStr>); 5] {
+        let Self { cluster, partition, qos, account, user } = self;
+        [
+            ("cluster", cluster, keys.cluster),
+            ("partition", partition, keys.partition),
+            ("qos", qos, keys.qos),
+            ("account", account, keys.account),
+            ("user", user, keys.user),
+        ]
+    }
+
+    fn lists(&self) -> [&[String]; 5] {
+        self.conditions(&Keys::default()).map(|(_, list, _)| list)
+    }
+
+    fn meets(&self, keys: &Keys<'_>) -> bool {
+        self.conditions(keys).iter().all(|(_, list, value)| {
+            list.is_empty()
+                || value.is_some_and(|value| list.iter().any(|wanted| *wanted.as_bytes() == **value))
+        })
+    }
+
+    /// The conditions as the configuration writes them, for explanations.
+    pub(crate) fn describe(&self) -> String {
+        let conditions = self.conditions(&Keys::default());
+        let given = conditions.iter().filter(|(_, list, _)| !list.is_empty());
+        let text: Vec<_> = given.map(|(name, list, _)| format!("{name} = {}", list.join(" | "))).collect();
+        if text.is_empty() { "any run".to_owned() } else { text.join(", ") }
+    }
+
+    /// True where some run can meet both.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.lists().iter().zip(other.lists()).all(|(one, other)| {
+            one.is_empty() || other.is_empty() || one.iter().any(|value| other.contains(value))
+        })
+    }
+
+    /// True where every run that meets `other` meets this.
+    fn includes(&self, other: &Self) -> bool {
+        self.lists().iter().zip(other.lists()).all(|(wide, narrow)| {
+            wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|value| wide.contains(value)))
+        })
+    }
+}
+
+/// The first resource that covers a run.
+pub(crate) fn find<'r>(resources: &'r [Resource], keys: &Keys<'_>) -> Option<(usize, &'r Resource)> {
+    resources.iter().enumerate().find(|(_, resource)| resource.when.meets(keys))
+}
+
+impl Resource {
+    /// The rate at the time that `rate_by` names; `valid` shrinks to the times around it with the same answer.
+    pub(crate) fn rate(&self, times: Times, valid: &mut Interval) -> RateAnswer<'_> {
+        let Some(time) = self.rate_by.of(times) else { return RateAnswer::NeedsTime };
+        let mut around = Interval::ALWAYS;
+        let found = self.rates.iter().find(|rate| around.decide(rate.valid, time));
+        // What is left around the time lies in the rate that decides, or in the gap.
+        valid.from = valid.from.max(around.from);
+        valid.until = valid.until.min(around.until);
+        found.map_or(RateAnswer::Gap(around), RateAnswer::Rate)
+    }
+
+    /// `2020-01-01 to 2026-01-01, from 2026-01-01`.
+    pub(crate) fn periods(&self) -> String {
+        self.rates.iter().map(Rate::period).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Rate {
+    pub(crate) fn period(&self) -> String {
+        match self.until {
+            Some(until) => format!("{} to {until}", self.from),
+            None => format!("from {}", self.from),
+        }
+    }
+
+    /// The factors of a run with `keys`; `None` where a table has neither an entry nor a default.
+    pub(crate) fn factors(&self, keys: &Keys<'_>) -> Vec<Option<Number>> {
+        let uses = self.formula.factors.iter().zip(&self.tables);
+        uses.map(|(factor, table)| {
+            let entry = factor.name.of(keys).and_then(|value| table.entries.get(&**value));
+            entry.or(table.default.as_ref()).cloned()
+        })
+        .collect()
+    }
+}
+
+impl FactorName {
+    /// The run's value that the table is looked up by.
+    pub(crate) fn of<'a>(self, keys: &Keys<'a>) -> Option<&'a BStr> {
+        match self {
+            Self::Qos => keys.qos,
+            Self::Partition => keys.partition,
+            Self::Account => keys.account,
+            Self::User => keys.user,
+            Self::Reservation => keys.reservation,
+            Self::Cluster => keys.cluster,
+            Self::Group => keys.group,
+            Self::Project => keys.project,
+        }
+    }
+}
+
+pub(crate) fn compile(specs: Vec<ResourceSpec>, zone: Tz, problems: &mut Problems) -> Vec<Resource> {
+    let resources: Vec<Resource> = specs
+        .into_iter()
+        .enumerate()
+        .map(|(index, spec)| compile_resource(spec, index, zone, problems))
+        .collect();
+    for (index, later) in resources.iter().enumerate() {
+        let earlier = resources.iter().take(index).enumerate();
+        for (number, earlier) in earlier.filter(|(_, earlier)| earlier.when.overlaps(&later.when)) {
+            let what = if earlier.when.includes(&later.when) {
+                "is never reached: every run that it covers is covered by"
+            } else {
+                "shares some runs with"
+            };
+            let message = format!(
+                "resource {} ({}) {what} resource {} ({}), and the first decides",
+                index.saturating_add(1),
+                later.name,
+                number.saturating_add(1),
+                earlier.name
+            );
+            let help = "put the more special one first, or narrow its `when`";
+            problems.warning(RulePlace::Resource { index }, message, Some(help));
+        }
+    }
+    resources
+}
+
+fn compile_resource(spec: ResourceSpec, index: usize, zone: Tz, problems: &mut Problems) -> Resource {
+    let place = RulePlace::Resource { index };
+    if let Some(why) = unfit(&spec.name) {
+        problems.error(place, format!("the resource's name {why}"), None);
+    }
+    let rate_by = spec.rates.first().map_or(RateBy::Submit, |rate| rate.rate_by);
+    if spec.rates.is_empty() {
+        problems.error(
+            place,
+            "the resource has no rate",
+            Some("add a [[resource.rate]] with `from` and `charge`"),
+        );
+    }
+    let mut rates = Vec::with_capacity(spec.rates.len());
+    for (number, rate) in spec.rates.into_iter().enumerate() {
+        let place = RulePlace::Rate { resource: index, rate: number };
+        if rate.rate_by != rate_by {
+            let message = format!(
+                "rate_by = \"{}\" here and \"{}\" in the first rate: a run could fit both or none",
+                rate.rate_by.as_str(),
+                rate_by.as_str()
+            );
+            problems.error(place, message, Some("choose all rates of a resource by the same time"));
+        }
+        rates.extend(compile_rate(rate, index, number, zone, problems));
+    }
+    rates.sort_by_key(|rate| rate.valid.from);
+    for (earlier, later) in rates.iter().zip(rates.iter().skip(1)) {
+        let place = RulePlace::Rate { resource: index, rate: later.index };
+        if earlier.valid.overlaps(later.valid) {
+            let message =
+                format!("overlaps the rate {}: both are valid from {}", earlier.period(), later.from);
+            problems.error(place, message, Some("end the earlier one with `until`, which is exclusive"));
+        } else if earlier.valid.until < later.valid.from {
+            let until = earlier.until.map_or_else(String::new, |until| until.to_string());
+            let message =
+                format!("no rate is valid from {until} to {}: runs of that time are held", later.from);
+            problems.warning(place, message, None);
+        }
+    }
+    Resource { name: spec.name, when: spec.when, rates, rate_by }
+}
+
+/// `None` where the formula cannot be used; what else is wrong is noted beside it.
+fn compile_rate(
+    spec: RateSpec,
+    resource: usize,
+    index: usize,
+    zone: Tz,
+    problems: &mut Problems,
+) -> Option<Rate> {
+    let place = RulePlace::Rate { resource, rate: index };
+    let valid = Interval::of_dates(Some(spec.from), spec.until, zone);
+    if valid.is_empty() {
+        problems.error(place, "`until` is not after `from`: the rate never holds", None);
+    }
+    check_rounding(spec.round, place, problems);
+    let minimum = spec.minimum.and_then(|text| {
+        let minimum = Number::decimal(&text);
+        if minimum.is_none() {
+            problems.error(place, format!("minimum: \"{text}\" is no plain number, 0 or above"), None);
+        }
+        minimum
+    });
+    let formula_place = |offset, len| RulePlace::Formula { resource, rate: index, offset, len };
+    let mut tables = compile_tables(spec.factors, resource, index, problems);
+    let formula = match Formula::compile(&spec.charge, Subject::Run) {
+        Ok(formula) => formula,
+        Err(errors) => {
+            problems.formula(errors, formula_place);
+            return None;
+        }
+    };
+    check_power(formula.power, formula_place(0, spec.charge.len()), problems);
+    let mut used = Vec::with_capacity(formula.factors.len());
+    for factor in &formula.factors {
+        let Some((_, table)) = tables.remove(&factor.name) else {
+            let error = FormulaError {
+                offset: factor.span.start,
+                len: factor.span.len(),
+                message: format!("the rate has no table [resource.rate.factor.{}]", factor.name.as_str()),
+                help: Some("add it, with `default = 1` for what it does not name".to_owned()),
+            };
+            problems.formula(vec![error], formula_place);
+            continue;
+        };
+        used.push(table);
+    }
+    for (name, _) in tables.into_values() {
+        let message = format!("the table factor.{name} is not used by the formula");
+        let help = format!("multiply by it: ... * factor.{name}");
+        problems.warning(RulePlace::Factor { resource, rate: index }, message, Some(&help));
+    }
+    Some(Rate {
+        index,
+        from: spec.from,
+        until: spec.until,
+        valid,
+        formula,
+        round: spec.round,
+        minimum,
+        minimum_seconds: spec.minimum_seconds.unwrap_or(0),
+        tables: used,
+    })
+}
+
+/// Name of the run's value -> the name that the configuration gives the table, and the table.
+fn compile_tables(
+    specs: BTreeMap<String, BTreeMap<String, String>>,
+    resource: usize,
+    rate: usize,
+    problems: &mut Problems,
+) -> BTreeMap<FactorName, (String, FactorTable)> {
+    let place = RulePlace::Factor { resource, rate };
+    let mut tables = BTreeMap::new();
+    for (name, spec) in specs {
+        let Some(factor) = FactorName::parse(&name) else {
+            let help = closest(&name, FactorName::names()).map_or_else(
+                || format!("tables are {}", FactorName::names().collect::<Vec<_>>().join(", ")),
+                |close| format!("did you mean `{close}`?"),
+            );
+            problems.error(place, format!("factor.{name}: runs have no value named `{name}`"), Some(&help));
+            continue;
+        };
+        let mut table = FactorTable { entries: HashMap::with_capacity(spec.len()), default: None };
+        for (value, text) in spec {
+            let Some(number) = Number::decimal(&text) else {
+                let message = format!("factor.{name}.{value}: \"{text}\" is no plain number, 0 or above");
+                problems.error(place, message, None);
+                continue;
+            };
+            if value == "default" {
+                table.default = Some(number);
+            } else {
+                table.entries.insert(value.into_bytes(), number);
+            }
+        }
+        if tables.insert(factor, (name, table)).is_some() {
+            problems.error(place, "factor.queue and factor.partition are the same: keep one of them", None);
+        }
+    }
+    tables
+}
+
+pub(crate) fn check_rounding(round: Rounding, place: RulePlace, problems: &mut Problems) {
+    if round.places > crate::formula::MAX_PLACES {
+        problems.error(place, format!("round.places is {}, and at most 18", round.places), None);
+    }
+}
+
+fn check_power(power: Power, place: RulePlace, problems: &mut Problems) {
+    let message = match power {
+        Power::Of(1) => return,
+        Power::Mixed => "adds or compares hours with plain quantities".to_owned(),
+        Power::Plain | Power::Of(0) => "the charge does not depend on how long a run took".to_owned(),
+        Power::Of(power) => format!("the charge has hours to the power {power}, not 1"),
+    };
+    let help =
+        "a charge is some amount times hours: for example core_hours, or max(cores, mem_gb / 2) * hours";
+    problems.warning(place, message, Some(help));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn when(partition: &[&str], qos: &[&str]) -> When {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        When { partition: list(partition), qos: list(qos), ..When::default() }
+    }
+
+    #[test]
+    fn overlap_and_inclusion() {
+        for (one, other, overlaps, includes) in [
+            (when(&["cpu"], &[]), when(&["gpu"], &[]), false, false),
+            (when(&["cpu", "shared"], &[]), when(&["cpu"], &[]), true, true),
+            (when(&["cpu"], &[]), when(&["cpu", "shared"], &[]), true, false),
+            (when(&[], &[]), when(&["cpu"], &["high"]), true, true),
+            (when(&["cpu"], &["high"]), when(&["cpu"], &["low"]), false, false),
+            (when(&["cpu"], &[]), when(&[], &["high"]), true, false),
+            (when(&[], &[]), when(&[], &[]), true, true),
+        ] {
+            assert_eq!(one.overlaps(&other), overlaps, "{one:?} {other:?}");
+            assert_eq!(one.includes(&other), includes, "{one:?} {other:?}");
+        }
+    }
+}

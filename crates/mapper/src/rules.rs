@@ -1,0 +1,263 @@
+//! All of a site's rules, checked as a whole.
+
+use crate::digest::Canonical;
+use crate::problems::Problems;
+use crate::projects::Projects;
+use crate::resources::{self, Resource};
+use crate::spec::{
+    Charged, OwnerRow, PolicySpec, ProjectPattern, ProjectRow, RateBy, RateSpec, ResourceSpec, Rounding,
+    RoundingMode, RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule, StorageSpec, UserRow, When,
+};
+use crate::storage::{self, Storage};
+use crate::users::Users;
+use amie_usage::Decimal;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use parsers::{Run, Scheduler, State};
+
+/// Everything that decides what a run is charged, to whom: compiled, checked, and without anything left to look up.
+#[derive(Debug)]
+pub struct Rules {
+    pub(crate) timezone: Tz,
+    pub(crate) projects: Projects,
+    pub(crate) users: Users,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) storage: Vec<Storage>,
+    pub(crate) policy: Policy,
+    warnings: Vec<RuleError>,
+    digest: u128,
+}
+
+/// The compiled `[policy]`.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) send_zero: bool,
+    node_fail: Charged,
+    boot_fail: Charged,
+    preempted: Charged,
+    requeued: Charged,
+    failed: Charged,
+    pub(crate) max_charge: Option<Decimal>,
+}
+
+impl Policy {
+    /// Whether a run that ended so is charged, and by which key of `[policy]`.
+    pub(crate) fn of(&self, run: &Run<'_>) -> (&'static str, Charged) {
+        match run.state {
+            State::NodeFail => ("node_fail", self.node_fail),
+            State::BootFail => ("boot_fail", self.boot_fail),
+            State::Preempted => ("preempted", self.preempted),
+            State::Requeued => ("requeued", self.requeued),
+            // The letter of a PBS record: this run was put back into the queue, whatever ended it.
+            _ if run.scheduler == Scheduler::Pbs && *run.state_text == b"R"[..] => {
+                ("requeued", self.requeued)
+            }
+            State::Failed => ("failed", self.failed),
+            _ => ("", Charged::Charge),
+        }
+    }
+}
+
+impl Rules {
+    /// Reads and checks rules.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, each with its place.
+    ///
+    /// ```
+    /// use mapper::{Rules, spec::*};
+    ///
+    /// let charge = RateSpec {
+    ///     from: "2026-01-01".parse()?,
+    ///     until: None,
+    ///     rate_by: RateBy::Submit,
+    ///     charge: "coer_hours".into(),
+    ///     round: Rounding::default(),
+    ///     minimum: None,
+    ///     minimum_seconds: None,
+    ///     factors: Default::default(),
+    /// };
+    /// let cpu = ResourceSpec { name: "cpu.example.org".into(), rates: vec![charge], ..Default::default() };
+    /// let errors = Rules::compile(RulesSpec {
+    ///     timezone: chrono_tz::UTC,
+    ///     projects: vec![],
+    ///     project_patterns: vec![],
+    ///     skip: vec![],
+    ///     users: None,
+    ///     resources: vec![cpu],
+    ///     storage: vec![],
+    ///     policy: PolicySpec::default(),
+    /// })
+    /// .unwrap_err();
+    /// assert_eq!(errors[0].help.as_deref(), Some("did you mean `core_hours`?"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compile(spec: RulesSpec) -> Result<Self, Vec<RuleError>> {
+        let digest = digest(&spec);
+        let mut problems = Problems::default();
+        let RulesSpec { timezone, projects, project_patterns, skip, users, resources, storage, policy } =
+            spec;
+        let rules = Self {
+            timezone,
+            projects: Projects::compile(projects, project_patterns, skip, timezone, &mut problems),
+            users: Users::compile(users, timezone, &mut problems),
+            resources: resources::compile(resources, timezone, &mut problems),
+            storage: storage::compile(storage, &mut problems),
+            policy: compile_policy(policy, &mut problems),
+            warnings: problems.warnings,
+            digest,
+        };
+        if problems.errors.is_empty() { Ok(rules) } else { Err(problems.errors) }
+    }
+
+    /// What the rules do that is probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> &[RuleError] {
+        &self.warnings
+    }
+
+    /// Of everything here that can change a record. Comments, the order of keys and line numbers cannot.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.digest
+    }
+
+    /// The site's zone, in which dates begin.
+    #[must_use]
+    pub fn timezone(&self) -> Tz {
+        self.timezone
+    }
+}
+
+fn compile_policy(spec: PolicySpec, problems: &mut Problems) -> Policy {
+    let PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge } = spec;
+    let max_charge = max_charge.and_then(|text| {
+        let number = text.parse::<Decimal>().ok().filter(|number| !number.is_negative());
+        if number.is_none() {
+            let message = format!("max_charge: \"{text}\" is no plain number, 0 or above");
+            problems.error(RulePlace::Policy, message, None);
+        }
+        number
+    });
+    Policy { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge }
+}
+
+/// Every field is taken apart by name, so that a new one cannot be forgotten here.
+fn digest(spec: &RulesSpec) -> u128 {
+    let mut to = Canonical::new("rules");
+    let RulesSpec { timezone, projects, project_patterns, skip, users, resources, storage, policy } = spec;
+    to.text(timezone.name());
+    to.count(projects.len());
+    for row in projects {
+        let ProjectRow { account, project, cluster, partition, qos, user, from, until, line: _ } = row;
+        to.text(account).text(project);
+        for condition in [cluster, partition, qos, user] {
+            to.option(condition.as_deref());
+        }
+        date(&mut to, *from);
+        date(&mut to, *until);
+    }
+    to.count(project_patterns.len());
+    for ProjectPattern { account, project, upper, cluster } in project_patterns {
+        to.text(account).text(project).flag(*upper).option(cluster.as_deref());
+    }
+    to.count(skip.len());
+    for SkipRule { account, cluster } in skip {
+        to.text(account).option(cluster.as_deref());
+    }
+    to.flag(users.is_some()).count(users.as_deref().map_or(0, <[_]>::len));
+    for UserRow { user, username, cluster, from, until, line: _ } in users.iter().flatten() {
+        to.text(user).text(username).option(cluster.as_deref());
+        date(&mut to, *from);
+        date(&mut to, *until);
+    }
+    to.count(resources.len());
+    for resource in resources {
+        digest_resource(&mut to, resource);
+    }
+    to.count(storage.len());
+    for storage in storage {
+        digest_storage(&mut to, storage);
+    }
+    let PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge } = policy;
+    to.flag(*send_zero);
+    for charged in [node_fail, boot_fail, preempted, requeued, failed] {
+        to.flag(*charged == Charged::Zero);
+    }
+    to.option(max_charge.as_deref());
+    to.digest()
+}
+
+fn digest_resource(to: &mut Canonical, resource: &ResourceSpec) {
+    let ResourceSpec { name, when: When { cluster, partition, qos, account, user }, rates } = resource;
+    to.text(name);
+    for list in [cluster, partition, qos, account, user] {
+        to.count(list.len());
+        for value in list {
+            to.text(value);
+        }
+    }
+    to.count(rates.len());
+    for rate in rates {
+        let RateSpec { from, until, rate_by, charge, round, minimum, minimum_seconds, factors } = rate;
+        date(to, Some(*from));
+        date(to, *until);
+        to.text(match rate_by {
+            RateBy::Submit => "submit",
+            RateBy::Start => "start",
+            RateBy::End => "end",
+        });
+        to.text(charge);
+        rounding(to, *round);
+        to.option(minimum.as_deref());
+        to.flag(minimum_seconds.is_some()).integer(minimum_seconds.unwrap_or(0));
+        to.count(factors.len());
+        for (name, table) in factors {
+            to.text(name).count(table.len());
+            for (value, factor) in table {
+                to.text(value).text(factor);
+            }
+        }
+    }
+}
+
+fn digest_storage(to: &mut Canonical, storage: &StorageSpec) {
+    let StorageSpec {
+        source,
+        resource,
+        service_treats,
+        charge,
+        round,
+        interval_days,
+        media_type,
+        system_copies,
+        owners,
+    } = storage;
+    to.text(source).text(resource).text(match service_treats {
+        None => "unset",
+        Some(ServiceTreats::Level) => "level",
+        Some(ServiceTreats::Sum) => "sum",
+    });
+    to.text(charge);
+    rounding(to, *round);
+    to.integer(*interval_days).option(media_type.as_deref());
+    to.flag(system_copies.is_some()).integer(system_copies.unwrap_or(0));
+    to.count(owners.len());
+    for OwnerRow { owner, project, username, line: _ } in owners {
+        to.text(owner).text(project).text(username);
+    }
+}
+
+fn date(to: &mut Canonical, date: Option<NaiveDate>) {
+    let days = date.map(|date| date.signed_duration_since(NaiveDate::default()).num_days());
+    to.flag(days.is_some()).signed(days.unwrap_or(0));
+}
+
+fn rounding(to: &mut Canonical, Rounding { places, mode }: Rounding) {
+    to.integer(u64::from(places)).text(match mode {
+        RoundingMode::HalfEven => "half-even",
+        RoundingMode::HalfUp => "half-up",
+        RoundingMode::Up => "up",
+        RoundingMode::Down => "down",
+    });
+}

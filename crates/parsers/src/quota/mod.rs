@@ -1,0 +1,1 @@
+//! Reads quota reports of file systems.

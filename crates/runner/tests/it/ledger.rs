@@ -1,0 +1,1 @@
+//! The ledger in SQLite, from outside: each promise, crash by crash.

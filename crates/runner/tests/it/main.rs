@@ -1,0 +1,2 @@
+//! Integration tests of `runner`, in one binary.
+mod ledger;
