@@ -8,37 +8,11 @@ use nom::sequence::{preceded, separated_pair};
 use nom::{IResult, Parser};
 
 /// Reads `State`: one word, or `CANCELLED by UID`. A word that is not in the table is [`State::Unknown`].
-///
-/// The words are those of `job_state_string()` in Slurm's `slurm_protocol_defs.c`, from 17.11 to 25.11.
 #[inline]
 pub(super) fn state(text: &[u8]) -> State {
-    match text {
-        b"COMPLETED" => State::Completed,
-        b"FAILED" => State::Failed,
-        b"CANCELLED" => State::Cancelled,
-        b"TIMEOUT" => State::Timeout,
-        b"NODE_FAIL" => State::NodeFail,
-        b"PREEMPTED" => State::Preempted,
-        b"BOOT_FAIL" => State::BootFail,
-        b"DEADLINE" => State::Deadline,
-        b"OUT_OF_MEMORY" => State::OutOfMemory,
-        b"REQUEUED" => State::Requeued,
-        b"RESIZING" => State::Resizing,
-        b"REVOKED" => State::Revoked,
-        b"SPECIAL_EXIT" => State::SpecialExit,
-        b"PENDING" | b"RESV_DEL_HOLD" => State::Pending,
-        b"RUNNING" => State::Running,
-        b"SUSPENDED" => State::Suspended,
-        b"COMPLETING" => State::Completing,
-        b"CONFIGURING" => State::Configuring,
-        b"STAGE_OUT" => State::StageOut,
-        b"SIGNALING" => State::Signaling,
-        b"STOPPED" => State::Stopped,
-        b"REQUEUE_FED" | b"REQUEUE_HOLD" => State::Requeue,
-        _ => match cancelled_by(text) {
-            Ok((_, state)) => state,
-            Err(_) => State::Unknown,
-        },
+    match State::from_word(text) {
+        State::Unknown => cancelled_by(text).map_or(State::Unknown, |(_, state)| state),
+        known => known,
     }
 }
 
