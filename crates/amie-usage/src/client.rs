@@ -272,8 +272,13 @@ impl Client {
         let reason = || answer.reason(&self.key);
         match answer.verdict() {
             Verdict::Taken => match &answer.broken {
-                None => Ok(answer),
                 Some(broken) => Err(CallError::Unreachable { reason: broken.clone() }),
+                // The login page of a guest network must not pass for an acknowledgement.
+                None if answer.is_page() => {
+                    let reason = format!("the answer cannot be read: {}", answer.reason(&self.key));
+                    Err(CallError::Unreadable { reason })
+                }
+                None => Ok(answer),
             },
             _ if matches!(http_status, 404 | 405 | 501) => {
                 Err(CallError::NotOffered { http_status, reason: reason() })

@@ -245,21 +245,23 @@ impl Run<'_> {
             attempt = attempt.saturating_add(1);
             self.posts = self.posts.saturating_add(1);
             let outcome = self.client.send(self.usage_type, records).await;
-            if let SendOutcome::Unknown { reason } | SendOutcome::Busy { maybe_stored: true, reason, .. } =
-                &outcome
-            {
-                self.may_have_arrived(part.clone(), reason);
+            match &outcome {
+                SendOutcome::Unknown { reason } => self.may_have_arrived(part.clone(), reason),
+                SendOutcome::Busy { maybe_stored: true, http_status, reason, .. } => {
+                    self.may_have_arrived(part.clone(), &format!("HTTP {http_status}: {reason}"));
+                }
+                _ => {}
             }
             match retry::next(&outcome, self.resend, attempt, self.budget) {
                 Next::Settle | Next::Split => return Ok(outcome),
                 Next::GiveUp => return Err(self.give_up(&outcome)),
                 Next::Again(wait) => {
-                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    let records = records.len();
-                    tracing::warn!(records, attempt, wait_ms, outcome = outcome.name(), "sending again");
                     if self.started.elapsed().saturating_add(wait) >= self.budget.delivery_limit() {
                         return Err(self.give_up(&outcome));
                     }
+                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    let records = records.len();
+                    tracing::warn!(records, attempt, wait_ms, outcome = outcome.name(), "sending again");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = self.cancel.cancelled() => {}

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a key file that are read; keys have some dozens.
-const MAX_KEY_BYTES: u64 = 4096;
+/// The longest key; real ones have some dozens of characters. A longer file is some other file.
+const MAX_KEY_BYTES: usize = 4096;
 
 /// The key that a site sends with each request. Its `Debug` prints nothing of it, and it is wiped from memory.
 ///
@@ -77,8 +77,10 @@ pub enum KeyError {
         /// Where it was looked for.
         origin: String,
     },
-    /// It has characters that no key has and that cannot be sent in a header.
-    #[error("the API key in {origin} has blanks, line ends or other characters that cannot be sent")]
+    /// It is longer than any key, or has characters that cannot be sent in a header.
+    #[error(
+        "the API key in {origin} is too long, or has blanks, line ends or other characters that cannot be sent"
+    )]
     Unsendable {
         /// Where it was found.
         origin: String,
@@ -106,7 +108,7 @@ impl ApiKey {
         let metadata = file.metadata().map_err(failed)?;
         refuse_open(path, &metadata)?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-        file.take(MAX_KEY_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+        file.take(MAX_KEY_BYTES as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
         Self::checked(&bytes, &path.display().to_string())
     }
 
@@ -149,7 +151,7 @@ impl ApiKey {
         if bytes.is_empty() {
             return Err(KeyError::Empty { origin: origin.to_owned() });
         }
-        let sendable = bytes.iter().all(u8::is_ascii_graphic);
+        let sendable = bytes.len() <= MAX_KEY_BYTES && bytes.iter().all(u8::is_ascii_graphic);
         match std::str::from_utf8(bytes) {
             Ok(text) if sendable => Ok(Self(SecretString::from(text))),
             _ => Err(KeyError::Unsendable { origin: origin.to_owned() }),
@@ -225,6 +227,11 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("s3c"), "{error:?}");
         }
         assert!(matches!(ApiKey::new("\n"), Err(KeyError::Empty { .. })));
+        let folder = tempfile::tempdir().unwrap();
+        for (length, fits) in [(4096, true), (4097, false), (1_000_000, false)] {
+            let path = file(&folder, "k".repeat(length).as_bytes(), 0o600);
+            assert_eq!(ApiKey::from_file(path).is_ok(), fits, "{length}");
+        }
     }
 
     #[test]

@@ -97,7 +97,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn verdict(&self) -> Verdict {
-        wire::verdict(self.status, wire::is_html(self.content_type.as_deref(), &self.body))
+        wire::verdict(self.status, self.is_page())
+    }
+
+    /// True for a web page, which the API never sends.
+    pub(crate) fn is_page(&self) -> bool {
+        wire::is_html(self.content_type.as_deref(), &self.body)
     }
 
     /// What the answer says, fit for people; the key, should the service repeat it, is taken out first.

@@ -47,6 +47,11 @@ async fn failed_records_are_acknowledged_in_addresses_of_bounded_length() {
     }
     assert_eq!(cleared, ids);
 
+    // The login page of a guest network acknowledges nothing.
+    let server = Server::script(vec![Reply::html(200, "<title>Log in</title>")]).await;
+    let error = server.client().clear_failed(&ids[..1]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the answer cannot be read: a web page, \"Log in\"");
+
     let server = Server::script(vec![Reply::taken()]).await;
     server.client().clear_failed(&[]).await.unwrap();
     for id in ["", "1,2", "../loaded", "..", ".", "a b", "a%2c"] {

@@ -175,6 +175,8 @@ async fn five_single_refusals_with_one_text_stop_and_mark_nothing() {
         );
         assert!(refused(&delivery).is_empty());
         assert_eq!(not_sent(&delivery), 1000);
+        let alone = server.requests().iter().filter(|request| ids(request).len() == 1).count();
+        assert_eq!(alone, 5);
         assert!(delivery.posts < 30, "{}", delivery.posts);
     }
 }
