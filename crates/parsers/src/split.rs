@@ -25,7 +25,8 @@ impl Ends {
         self.seen = 0;
     }
 
-    /// Notes one more delimiter (or the end of the last field). A line longer than 4 GiB wraps here; such a line is refused for its length.
+    /// Notes one more delimiter (or the end of the last field). A line longer than 4 GiB wraps here; such a line is
+    /// refused for its length.
     #[inline]
     pub(crate) fn push(&mut self, at: usize) {
         if let Some(slot) = self.at.get_mut(self.seen) {

@@ -84,8 +84,8 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// True for a column whose text users choose freely, newlines and delimiters included, or may choose: also for one that is not known.
 ///
-/// `Account` is not among them: where associations are not enforced it is as free as a name, and a row torn by it is found by its
-/// number of fields and by the types of its columns.
+/// `Account` is not among them: where associations are not enforced it is as free as a name, and a row torn by it is
+/// found by its number of fields and by the types of its columns.
 pub(super) fn is_user_written(name: &str) -> bool {
     !is_known(name) || USER_WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(name))
 }

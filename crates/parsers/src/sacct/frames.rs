@@ -57,9 +57,10 @@ impl Layout {
     /// however it is cut into blocks. `last`: the body ends with the text, so that a row without its newline is cut off.
     ///
     /// One row a line ([`Framing::Lines`]):
-    /// - A line with too few fields is torn. Surplus delimiters belong to the one column of free text where there is exactly one; else the line is torn.
-    /// - A whole row immediately before a torn line is set aside where any column is free text; one immediately after it, where that column is not the
-    ///   last or is followed by a delimiter (`-p`).
+    /// - A line with too few fields is torn. Surplus delimiters belong to the one column of free text where there is exactly
+    ///   one; else the line is torn.
+    /// - A whole row immediately before a torn line is set aside where any column is free text; one immediately after it, where
+    ///   that column is not the last or is followed by a delimiter (`-p`).
     /// - A row whose values are not of their columns' types is set aside alone.
     ///
     /// Rows with a counted number of delimiters ([`Framing::Counted`]) have no neighbours: nothing in them can begin a row.

@@ -187,7 +187,8 @@ impl Layout {
     }
 
     /// True where a user could have written rows of this text: it has a column of free text, and rows are told apart by newlines
-    /// or by a delimiter that could be guessed. `Account` is not counted as free text: it is, where the cluster does not enforce associations.
+    /// or by a delimiter that could be guessed. `Account` is not counted as free text: it is, where the cluster does not
+    /// enforce associations.
     #[must_use]
     pub fn is_forgeable(&self) -> bool {
         let cannot_be_guessed = self.framing == Framing::Counted && self.delimiter.needle().len() >= 16;
@@ -244,8 +245,9 @@ impl Layout {
         let free: Vec<usize> =
             (0..).zip(&columns).filter(|(_, name)| is_user_written(name)).map(|(n, _)| n).collect();
         let last = columns.len().saturating_sub(1);
-        // Text of the last column runs over into the lines after it, and its row looks whole. Text of any other column, or of the
-        // last one where a delimiter must follow it, tears its row: what a user put between the pieces stands after one and before the other.
+        // Text of the last column runs over into the lines after it, and its row looks whole. Text of any other column, or of
+        // the last one where a delimiter must follow it, tears its row: what a user put between the pieces stands after one and
+        // before the other.
         let runs_over = !trailing && free.contains(&last);
         let tears = free.iter().any(|field| *field < last || trailing);
         let pick =
