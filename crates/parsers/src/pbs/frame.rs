@@ -149,11 +149,12 @@ pub(super) fn cut(text: &[u8]) -> usize {
     }
 }
 
-/// The last piece of `text` that is not an empty line, `text` being whole pieces from some record's start on.
-pub(super) fn last_piece(text: &[u8]) -> Option<Framed<'_>> {
+/// The last piece of `text` that is not an empty line, and where it starts; `text` is whole pieces from some record's start on.
+pub(super) fn last_piece(text: &[u8]) -> Option<(usize, Framed<'_>)> {
     let start =
         last_start(text).unwrap_or_else(|| last_line(text.trim_end_with(|byte| byte.is_ascii_whitespace())));
-    Frames::new(text.get(start..)?).filter(|framed| framed.piece != Piece::Blank).last()
+    let framed = Frames::new(text.get(start..)?).filter(|framed| framed.piece != Piece::Blank).last()?;
+    Some((start.saturating_add(framed.offset), framed))
 }
 
 #[cfg(test)]
@@ -258,8 +259,11 @@ mod tests {
     fn the_last_piece_is_no_empty_line() {
         let text = format!("{E}\n{E} b\ncontinued\n\n");
         let expected = format!("{E} b\ncontinued");
-        assert_eq!(last_piece(text.as_bytes()).map(|framed| framed.text), Some(expected.as_bytes()));
-        assert_eq!(last_piece(b"stray\nother\n").map(|framed| framed.text), Some(&b"other"[..]));
+        assert_eq!(
+            last_piece(text.as_bytes()).map(|last| (last.0, last.1.text)),
+            Some((E.len() + 1, expected.as_bytes()))
+        );
+        assert_eq!(last_piece(b"stray\nother\n").map(|last| (last.0, last.1.text)), Some((6, &b"other"[..])));
         assert_eq!(last_piece(b"\n\n"), None);
         assert_eq!(last_piece(b""), None);
     }

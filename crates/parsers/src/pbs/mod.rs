@@ -66,6 +66,17 @@ pub fn cut(text: &[u8]) -> usize {
     frame::cut(text)
 }
 
+/// Start of the last record of a block: what of it to put in front of the next one, for [`Reader::read`] to look at.
+///
+/// ```
+/// let block = b"11/23/2026 02:31:29;D;1.s;requestor=a\n11/23/2026 02:31:30;D;2.s;requestor=a\n\n";
+/// assert_eq!(parsers::pbs::last_record(block), 38);
+/// ```
+#[must_use]
+pub fn last_record(block: &[u8]) -> usize {
+    frame::last_piece(block).map_or(block.len(), |(start, _)| start)
+}
+
 /// Reads blocks of an accounting log. It has no options yet.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -75,8 +86,8 @@ impl Reader {
     /// Reads the records in `text[body]` and hands each to `visit`, in their order. Nothing is left out: the texts of the frames and
     /// the newlines behind them are `text[body]`. A `body` outside of `text` has no frames.
     ///
-    /// - `text[body]` consists of whole records, as [`cut`] gives them; `text[..body.start]` is the record before it, or more of
-    ///   the log from some record's start on. It is looked at only to see whether that record is torn. Nothing after `body` is needed.
+    /// - `text[body]` consists of whole records, as [`cut`] gives them; `text[..body.start]` is the record before it (see [`last_record`]), or
+    ///   more of the log from some record's start on. It is looked at only to see whether that record is torn. Nothing after `body` is needed.
     /// - `base_offset` is the offset of `body.start` in the source, as given to `releases`, which has scanned this body already.
     /// - `last` says that `body` ends at the end of the file: a record that is not complete there is [`Reason::CutOff`], to be read
     ///   when the file has grown. That is a line without its newline, or an open quote (a newline in an account, half written).
@@ -91,7 +102,7 @@ impl Reader {
         releases: &Releases,
         visit: &mut dyn FnMut(Frame<'a>),
     ) {
-        let before = text.get(..body.start).and_then(frame::last_piece);
+        let before = text.get(..body.start).and_then(frame::last_piece).map(|(_, framed)| framed);
         let body = text.get(body).unwrap_or_default();
         let mut previous =
             before.map_or(Neighbour::Whole, |framed| neighbour(&understand(framed, |_| false)));
