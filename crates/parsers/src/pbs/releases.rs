@@ -7,7 +7,8 @@ use std::collections::HashMap;
 /// Ids longer than this are no ids.
 pub(super) const MAX_ID: usize = 256;
 
-/// The ids of jobs of which nodes were released while they ran (`u`, `c` and `e` records).
+/// The ids of jobs of which nodes were released while they ran (`u` and `c` records). An `e` alone also ends a job that was pruned at
+/// its start, of which nothing was released: it does not count.
 ///
 /// The `E` of such a job has the time of the last phase beside the nodes of the first: nobody can charge it from that record alone.
 /// OpenPBS goes on to subtract the earlier phases from *later* runs of the job too, so that an id, once seen, stays affected.
@@ -35,7 +36,7 @@ impl Releases {
         for start in starts {
             let Some(line) = body.get(start..) else { break };
             // The letter first: it is one byte, and seldom one of these.
-            if !matches!(line.get(20), Some(b'u' | b'c' | b'e')) || !is_start(line) {
+            if !matches!(line.get(20), Some(b'u' | b'c')) || !is_start(line) {
                 continue;
             }
             let Some(id) = line
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_letters_u_c_and_e_count_and_only_at_the_start_of_a_record() {
+    fn the_letters_u_and_c_count_and_only_at_the_start_of_a_record() {
         let mut releases = Releases::default();
         releases.scan(
             b"11/23/2026 02:33:20;S;1.s;x\n11/23/2026 02:33:20;E;2.s;x\n11/23/2026 02:33:20;u;3.s;x\n\
@@ -84,8 +85,8 @@ mod tests {
         let seen: Vec<_> = ["1.s", "2.s", "3.s", "4.s", "5.s", "6.s"]
             .map(|id| releases.released_before(id.as_bytes(), 999))
             .into();
-        assert_eq!(seen, [false, false, true, false, true, true]);
-        assert_eq!(releases.len(), 3);
+        assert_eq!(seen, [false, false, true, false, true, false]);
+        assert_eq!(releases.len(), 2);
     }
 
     #[test]

@@ -69,7 +69,6 @@ mod tests {
             "CANCELLED+",
             "?",
             "",
-            "EXPEDITING",
             "COMPLETED ",
         ] {
             assert_eq!(state(text.as_bytes()), State::Unknown, "{text}");

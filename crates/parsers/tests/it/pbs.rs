@@ -52,7 +52,7 @@ fn run(log: &str) -> Run<'_> {
     }
 }
 
-/// One word for a frame: `run 1.srv`, `letter-S`, `beside-torn`, ...
+/// One word for a frame: `run 1.srv`, `S`, `beside-torn`, ...
 fn word(frame: &Frame<'_>) -> String {
     match frame {
         Frame::Run(run) => format!("run {}", run.job_id),
