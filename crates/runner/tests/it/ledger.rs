@@ -1,5 +1,8 @@
 //! The ledger in SQLite, from outside: what each method promises, crash by crash. `model` tries what nobody thought of.
 
+// Helpers of tests are not test functions themselves, and may stop a test all the same.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod model;
 
 use amie_usage::{Decimal, UsageType};

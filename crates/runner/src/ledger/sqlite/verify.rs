@@ -31,10 +31,13 @@ pub(super) fn verify(session: &Session<'_>) -> Result<Vec<Fault>, Fail> {
     Ok(check.faults)
 }
 
+/// Usage type, resource, project, state.
+type Place = (i64, i64, i64, i64);
+
 /// What the rows add up to, to be held against what was kept by every change.
 #[derive(Default)]
 struct Sums {
-    tally: BTreeMap<(i64, i64, i64, i64), (i64, Option<Decimal>)>,
+    tally: BTreeMap<Place, (i64, Option<Decimal>)>,
     chunks: BTreeMap<i64, i64>,
     batches: BTreeMap<i64, i64>,
     identities: i64,
