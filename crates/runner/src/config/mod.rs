@@ -391,6 +391,8 @@ impl Reading<'_> {
                 self.fail(name.span(), format_args!("there are two sources \"{}\"", name.get_ref().escape_debug()));
             }
         }
+        let storage: Vec<_> =
+            file.storage.iter().map(|storage| self.storage(storage, &names, &mut spans)).collect();
         for source in &file.source {
             let source = source.get_ref();
             let charged = |storage: &Spanned<file::Storage>| storage.get_ref().source.get_ref() == source.name.get_ref();
@@ -402,8 +404,6 @@ impl Reading<'_> {
                 );
             }
         }
-        let storage: Vec<_> =
-            file.storage.iter().map(|storage| self.storage(storage, &names, &mut spans)).collect();
         let policy = self.policy(&file.policy);
         spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
         spans.skips = file.projects.skip.iter().map(Spanned::span).collect();

@@ -19,7 +19,7 @@ fn fault(from: &str, to: &str) -> ConfigError {
 /// Message without the folder, and help.
 fn said(from: &str, to: &str) -> (String, String) {
     let error = fault(from, to);
-    let message = error.message.rsplit("fixtures/demo/").next().unwrap_or_default().to_owned();
+    let message = error.message.split_once("fixtures/demo/").map_or("", |(_, rest)| rest).to_owned();
     (message, error.help.unwrap_or_default())
 }
 

@@ -137,7 +137,7 @@ fn parse_reads_what_standard_input_brings() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 4);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5);
 }
 
 #[test]

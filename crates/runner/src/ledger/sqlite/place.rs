@@ -61,12 +61,20 @@ pub(super) fn lock(path: &Path) -> Result<File, LedgerError> {
     let path = PathBuf::from(name);
     let io = |source| LedgerError::Io { path: path.clone(), source };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::Busy { path }),
-        Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
+    // A process that is being started holds a copy of its parent's locks from fork to exec; and a runner that has
+    // just ended may still be on its way out. Neither is another runner: wait a moment before calling it one.
+    for _ in 0..PATIENCE {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { path, source }),
+        }
     }
+    Err(LedgerError::Busy { path })
 }
+
+/// Attempts at the lock, 20 ms apart: one second.
+const PATIENCE: u32 = 50;
 
 #[cfg(test)]
 mod tests {
