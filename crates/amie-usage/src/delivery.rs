@@ -7,7 +7,7 @@
 //! - After five single records were refused with one text, it is not the records that are wrong: the delivery stops and
 //!   marks none of them as refused.
 //! - What may have been stored is sent again only where that overwrites. A record of which any POST may have arrived
-//!   is never reported as not sent, whatever came after.
+//!   is never reported as not sent, and not as refused because a second try was refused whole.
 
 use crate::retry::{self, Next, RetryBudget};
 use crate::wire::{self, Resend};
@@ -319,7 +319,12 @@ impl Run<'_> {
             return Ok(());
         }
         if let Some(settled) = self.settled.get_mut(part.start) {
-            *settled = Some(RecordOutcome::Refused(reason.to_owned()));
+            *settled = Some(match self.maybe.get(part.start) {
+                Some(Some(maybe)) => {
+                    RecordOutcome::Unknown(format!("{maybe}; sent again, it was refused: {reason}"))
+                }
+                _ => RecordOutcome::Refused(reason.to_owned()),
+            });
         }
         let same = self.singles.entry(shape(reason)).or_default();
         same.push(part.start);

@@ -291,7 +291,7 @@ fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Char
                 let text = match () {
                     () if charge.is_zero() => "does not lift a zero",
                     () if lifted => "lifts the charge",
-                    () => "is reached",
+                    () => "is below the charge",
                 };
                 section.line("minimum", format!("{minimum} {text}"));
             }

@@ -25,9 +25,13 @@ pub(crate) fn shown_or_dash(name: Option<&BStr>) -> String {
 
 /// A cell of a CSV table.
 pub(crate) fn cell(name: &[u8]) -> String {
-    let shown = shown(name);
-    let plain = !shown.contains([',', '"']) && shown.trim() == shown;
-    if plain { shown } else { format!("\"{}\"", shown.replace('"', "\"\"")) }
+    // As the table needs it, so without escapes where it is text that can stand in a line.
+    let text = match std::str::from_utf8(name) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => shown(name),
+    };
+    let plain = !text.contains([',', '"']) && text.trim() == text;
+    if plain { text } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
 /// Why `name` cannot be a field of a record: as a half-sentence.
@@ -57,10 +61,12 @@ mod tests {
 
     #[test]
     fn messages_cannot_be_forged_by_names() {
-        assert_eq!(shown(b"a\nb\x1b[31m\xff|"), "a\\nb\\x1b[31m\\xff|");
+        assert_eq!(shown(b"a\nb\x1b[31m\xff|"), "a\\nb\\x1B[31m\\xFF|");
         assert_eq!(shown("a\u{9b}b".as_bytes()), "a\\u{9b}b");
         assert_eq!(shown(&[b'x'; 500]).len(), 131);
         assert_eq!(cell(b"a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(cell(b"AD\\jane"), "AD\\jane");
+        assert_eq!(cell(b"a\nb"), "a\\nb");
         assert_eq!(cell(b"tg-abc123456"), "tg-abc123456");
     }
 

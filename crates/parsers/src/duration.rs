@@ -89,6 +89,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_shortcut_agrees_with_the_grammar_on_every_field_of_the_fixtures() {
+        let mut durations = 0;
+        for field in crate::fixtures::fields() {
+            if let Ok(Some(value)) = seconds(&field) {
+                assert_eq!(grammar(&field).map(|(_, value)| value), Ok(value), "{}", field.escape_ascii());
+                durations += 1;
+            } else {
+                assert!(grammar(&field).is_err(), "{}", field.escape_ascii());
+            }
+        }
+        assert!(durations > 30, "{durations}");
+    }
+
     proptest! {
         #[test]
         fn what_is_printed_is_read(value in 0..u64::from(u32::MAX)) {

@@ -3,6 +3,8 @@
 //! Bytes in, records out: no I/O, no clock, nothing is dropped, and no input makes it panic.
 
 mod duration;
+#[cfg(test)]
+mod fixtures;
 mod memory;
 pub mod pbs;
 pub mod quota;

@@ -34,6 +34,14 @@ impl Ends {
         self.seen += 1;
     }
 
+    /// Puts the end of field `number` where it is found from the other side.
+    pub(crate) fn set(&mut self, number: usize, at: usize) {
+        if let Some(slot) = self.at.get_mut(number) {
+            *slot = at as u32;
+        }
+        self.seen = self.seen.max(number + 1);
+    }
+
     /// Forgets the delimiters from number `keep` on.
     pub(crate) fn truncate(&mut self, keep: usize) {
         self.seen = self.seen.min(keep);
@@ -119,18 +127,21 @@ impl Lines for MaskLines<'_> {
             return None;
         }
         loop {
-            while self.found != 0 {
-                let lowest = self.found & self.found.wrapping_neg();
-                self.found ^= lowest;
-                let at = self.block + lowest.trailing_zeros() as usize;
-                if self.newlines & lowest != 0 {
+            let (block, newlines, mut found) = (self.block, self.newlines, self.found);
+            while found != 0 {
+                let lowest = found & found.wrapping_neg();
+                found ^= lowest;
+                let at = block + lowest.trailing_zeros() as usize;
+                if newlines & lowest != 0 {
                     self.start = at + 1;
+                    self.found = found;
                     return Some(Line { start, end: at, terminated: true });
                 }
                 ends.push(at - start);
             }
             if !self.advance() {
                 self.start = self.text.len();
+                self.found = 0;
                 return Some(Line { start, end: self.text.len(), terminated: false });
             }
         }
@@ -239,6 +250,18 @@ mod tests {
             let expected = by_grammar(text);
             prop_assert_eq!(&by(MaskLines::new(text, b'|'), text, 1), &expected);
             prop_assert_eq!(&by(FinderLines::new(text, &Finder::new(b"|").into_owned()), text, 1), &expected);
+        }
+    }
+
+    #[test]
+    fn every_fixture_is_split_as_the_grammar_does() {
+        for (path, text) in crate::fixtures::texts() {
+            let expected = by_grammar(&text);
+            assert!(by(MaskLines::new(&text, b'|'), &text, 1) == expected, "{path}");
+            assert!(
+                by(FinderLines::new(&text, &Finder::new(b"|").into_owned()), &text, 1) == expected,
+                "{path}"
+            );
         }
     }
 

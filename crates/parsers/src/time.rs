@@ -361,6 +361,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_shortcuts_agree_with_the_grammar_on_every_field_of_the_fixtures() {
+        let mut times = 0;
+        for field in crate::fixtures::fields() {
+            assert_eq!(stamp(&field), by_grammar(&field), "{}", field.escape_ascii());
+            times += usize::from(stamp(&field).is_ok());
+        }
+        assert!(times > 500, "{times}");
+    }
+
     proptest! {
         /// Against chrono's calendar, which the shortcut does not use.
         #[test]

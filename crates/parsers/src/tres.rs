@@ -228,6 +228,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_shortcut_agrees_with_the_grammar_on_every_field_of_the_fixtures() {
+        let (mut lists, mut plain_ones) = (0, 0);
+        for field in crate::fixtures::fields() {
+            let reference = grammar(&field).map(|(_, tres)| tres).map_err(|_| Malformed);
+            let shortcut = plain(&field);
+            assert!(shortcut.is_none_or(|tres| reference == Ok(tres)), "{}", field.escape_ascii());
+            if reference.is_ok_and(|tres| tres.cores.is_some() && tres.mem_bytes.is_some()) {
+                lists += 1;
+                plain_ones += usize::from(shortcut.is_some());
+            }
+        }
+        // The rest is memory with a fraction or another unit: output for people.
+        assert!(lists > 100 && plain_ones * 2 > lists, "{plain_ones} of {lists}");
+    }
+
     proptest! {
         #[test]
         fn the_shortcut_agrees_with_the_grammar(

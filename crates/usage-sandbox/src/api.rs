@@ -7,6 +7,7 @@ use crate::judge::{self, Refusal};
 use crate::page;
 use crate::record::Members;
 use crate::service::Service;
+use crate::state::totals;
 use crate::store::{Fate, Store, Version};
 use crate::time;
 use crate::wire::UsageType;
@@ -34,6 +35,7 @@ pub(crate) enum Route<'a> {
     Summary,
     Page,
     State,
+    Totals,
     Faults,
     Arm,
     Disarm,
@@ -68,11 +70,12 @@ impl<'a> Route<'a> {
         match (path, method) {
             ("/", "GET") => Self::Page,
             ("/sandbox/state", "GET") => Self::State,
+            ("/sandbox/totals", "GET") => Self::Totals,
             ("/sandbox/faults", "GET") => Self::Faults,
             ("/sandbox/faults", "POST") => Self::Arm,
             ("/sandbox/faults", "DELETE") => Self::Disarm,
             ("/sandbox/settle", "POST") => Self::Settle,
-            ("/" | "/sandbox/state", _) => Self::WrongMethod("GET"),
+            ("/" | "/sandbox/state" | "/sandbox/totals", _) => Self::WrongMethod("GET"),
             ("/sandbox/faults", _) => Self::WrongMethod("GET, POST, DELETE"),
             ("/sandbox/settle", _) => Self::WrongMethod("POST"),
             _ => Self::Nowhere,
@@ -117,6 +120,7 @@ pub(crate) fn answer(
         Route::Summary => error(501, "usage/summary is not implemented"),
         Route::Page => page::answer(service),
         Route::State => json_answer(&service.state()),
+        Route::Totals => json_answer(&service.look(totals)),
         Route::Faults => json_answer(&service.faults()),
         Route::Arm => arm(service, body),
         Route::Disarm => {
@@ -320,7 +324,8 @@ fn failed(service: &Service) -> Answer {
                 ..Flat::of(&version.record, version.usage_type)
             })
             .collect();
-        json_answer(&BTreeMap::from([("FailedRecords", failed)]))
+        // The name is not documented; this is where the reference client looks.
+        json_answer(&BTreeMap::from([("ValidationFailedRecords", failed)]))
     })
 }
 

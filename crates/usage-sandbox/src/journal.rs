@@ -1,6 +1,7 @@
 //! The state file: one line of JSON for each event, written before the answer, played again at the next start.
 //!
 //! Only whole lines count: what a killed process left behind its last newline was never answered, and is cut off.
+//! That is proof against a killed process, not against a power cut: nothing waits for the disk.
 //! Appending costs the same for the millionth record as for the first; nothing that was written is ever rewritten.
 
 use crate::store::{Event, Store};

@@ -26,13 +26,13 @@
 //! |---|---|
 //! | `POST usage` | 200 with `Message` and `ValidationFailedRecords`; 400, 413, 415 with `error` for the whole message |
 //! | `GET usage/status?FromTime=&ToTime=` | per resource, what was processed in that time |
-//! | `GET usage/failed` | `FailedRecords`, until they are cleared |
+//! | `GET usage/failed` | `ValidationFailedRecords`: what failed to load, until it is cleared |
 //! | `DELETE usage/failed/1,2` | clears them |
 //! | `GET usage/loaded?MinLoadedTime=&Limit=&Offset=&LocalRecordID=` | `Records`, compute only, at most 25,000 |
 //! | `GET usage/summary` | 501 |
 //!
 //! Beside it, without any key, for whoever can reach the port: `GET /` is a page for people, `GET /sandbox/state` the
-//! [`State`] as JSON, `GET`, `POST` and `DELETE /sandbox/faults` list, arm and clear [faults](fault), and
+//! [`State`] as JSON, `GET /sandbox/totals` its totals alone, `GET`, `POST` and `DELETE /sandbox/faults` list, arm and clear [faults](fault), and
 //! `POST /sandbox/settle` loads everything that is queued.
 //!
 //! # What it is not

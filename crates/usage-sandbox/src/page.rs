@@ -26,7 +26,7 @@ dt{color:var(--dim);font-size:.8rem}dd{margin:0;font-size:1.45rem;font-variant-n
 table{border-collapse:collapse;width:100%}th,td{padding:.45rem .8rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}\
 tr:last-child td{border-bottom:0}th{color:var(--dim);font-weight:500;font-size:.8rem;white-space:nowrap}\
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.t{white-space:nowrap}.good{color:var(--good)}.bad{color:var(--bad)}\
-td{overflow-wrap:anywhere}tfoot td{font-weight:600;border-top:1px solid var(--line)}ul{margin:0;padding-left:1.2rem}";
+td{overflow-wrap:anywhere}ul{margin:0;padding-left:1.2rem}";
 
 /// The page.
 pub(crate) fn answer(service: &Service) -> Answer {
@@ -79,13 +79,13 @@ fn tiles(out: &mut String, store: &Store, rows: &[Total]) -> fmt::Result {
     out.push_str("<dl>");
     for (name, class, count) in [
         ("messages", "", store.posts),
-        ("refused whole", "bad", store.posts_turned),
-        ("records accepted", "", count(|row| row.received)),
+        ("turned away", "bad", store.posts_turned),
+        ("accepted", "", count(|row| row.received)),
         ("queued", "", count(|row| row.queued)),
         ("loaded", "good", count(|row| row.loaded)),
         ("replaced", "", count(|row| row.replaced)),
         ("failed to load", "bad", count(|row| row.failed)),
-        ("records refused", "bad", refused),
+        ("refused", "bad", refused),
     ] {
         let class = if count == 0 { "" } else { class };
         write!(out, "<div><dt>{name}</dt><dd class=\"{class}\">{count}</dd></div>")?;
@@ -97,18 +97,19 @@ fn tiles(out: &mut String, store: &Store, rows: &[Total]) -> fmt::Result {
 fn totals_table(out: &mut String, rows: &[Total]) -> fmt::Result {
     out.push_str("<h2>By resource and project</h2>");
     if rows.is_empty() {
-        out.push_str("<p>Nothing has been accepted yet.</p>");
+        out.push_str("<p>Nothing has come in yet.</p>");
         return Ok(());
     }
     out.push_str(
         "<div class=\"scroll\"><table><thead><tr><th>kind<th>resource<th>project<th class=\"n\">accepted<th class=\"n\">queued\
-         <th class=\"n\">loaded<th class=\"n\">replaced<th class=\"n\">failed<th class=\"n\">charge loaded</tr></thead><tbody>",
+         <th class=\"n\">loaded<th class=\"n\">replaced<th class=\"n\">failed<th class=\"n\">refused\
+         <th class=\"n\">charge loaded</tr></thead><tbody>",
     );
     for row in rows.iter().take(MAX_ROWS) {
         write!(
             out,
             "<tr><td>{}<td><bdi>{}</bdi><td><bdi>{}</bdi><td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\
-             <td class=\"n\">{}<td class=\"n\">{}</tr>",
+             <td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}</tr>",
             Escaped(&row.kind),
             Escaped(&row.resource),
             Escaped(&row.local_project_id),
@@ -117,6 +118,7 @@ fn totals_table(out: &mut String, rows: &[Total]) -> fmt::Result {
             row.loaded,
             row.replaced,
             row.failed,
+            row.refused,
             Escaped(&row.charge)
         )?;
     }
@@ -157,18 +159,16 @@ fn resources_table(out: &mut String, rows: &[Total]) -> fmt::Result {
 /// The last errors of all kinds, the newest first.
 fn errors_table(out: &mut String, store: &Store) -> fmt::Result {
     let mut errors: Vec<(i64, &str, String, &str)> = Vec::new();
-    let failed = store.numbered().filter(|(_, version)| version.fails.is_some());
-    errors.extend(failed.filter_map(|(_, version)| {
+    let versions = store.versions.iter().rev();
+    let failed = versions.filter_map(|version| {
         let (Fate::Failed { at } | Fate::Cleared { at }) = version.fate else { return None };
         let what =
             format!("{} {} on {}", version.usage_type.word(), version.local_record_id, version.resource);
         Some((at, "failed to load", what, version.fails.as_deref().unwrap_or_default()))
-    }));
+    });
+    errors.extend(failed.take(MAX_ERRORS));
     errors.extend(store.refused.iter().rev().take(MAX_ERRORS).map(|refused| {
-        let name = |field| {
-            let members = crate::record::Members::read(&refused.refused.record);
-            members.and_then(|members| members.text(field)).unwrap_or_else(|| "?".to_owned())
-        };
+        let name = |field| refused.name(field);
         let what = format!("{} {} on {}", refused.usage_type.word(), name("LocalRecordID"), name("Resource"));
         (refused.at, "refused", what, refused.refused.error.as_str())
     }));
@@ -181,7 +181,7 @@ fn errors_table(out: &mut String, store: &Store) -> fmt::Result {
     }
     errors.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
     out.push_str(
-        "<h2>Recent errors</h2><div class=\"scroll\"><table><thead><tr><th>time<th><th>record<th>error</tr></thead><tbody>",
+        "<h2>Recent errors</h2><div class=\"scroll\"><table><thead><tr><th>time<th>what<th>record<th>error</tr></thead><tbody>",
     );
     for (at, kind, what, error) in errors.iter().take(MAX_ERRORS) {
         write!(

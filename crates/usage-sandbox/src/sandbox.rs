@@ -6,7 +6,7 @@ use crate::journal::StateFileError;
 use crate::server;
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::state::State;
+use crate::state::{State, Total, totals};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,10 +70,17 @@ impl Sandbox {
         self.address
     }
 
-    /// Everything that the service holds now. What is due is loaded first.
+    /// Everything that the service holds now. What is due is loaded first. All of it is copied, about 1 KB a record: ask for
+    /// [`totals`](Self::totals) where they will do.
     #[must_use]
     pub fn state(&self) -> State {
         self.service.state()
+    }
+
+    /// Counts and exact sums by type, resource and project.
+    #[must_use]
+    pub fn totals(&self) -> Vec<Total> {
+        self.service.look(totals)
     }
 
     /// Arms a fault, behind those that are armed.

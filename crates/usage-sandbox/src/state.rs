@@ -7,6 +7,7 @@ use crate::time;
 use crate::wire::UsageType;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Everything that the service holds. Records are in the order of arrival, `loaded` in the order of loading.
@@ -158,6 +159,8 @@ pub struct Total {
     pub replaced: u64,
     /// Records that failed to load, cleared or not.
     pub failed: u64,
+    /// Records that were refused at once; what such a record does not name is `?`.
+    pub refused: u64,
     /// The exact sum of the charges that are loaded. Adjustments are positive: their type gives the sign.
     pub charge: String,
 }
@@ -273,11 +276,12 @@ fn history(store: &Store) -> Vec<History> {
 
 /// Counts and sums, sorted by kind, resource, project.
 pub(crate) fn totals(store: &Store) -> Vec<Total> {
-    let mut rows: BTreeMap<_, ([u64; 5], Sum)> = BTreeMap::new();
+    let mut rows: BTreeMap<_, ([u64; 6], Sum)> = BTreeMap::new();
     for version in &store.versions {
-        let key = (version.usage_type, &version.adjustment_type, &version.resource, &version.project);
-        let (counts, sum) = rows.entry(key).or_default();
-        let [queued, loaded, replaced, failed, received] = counts;
+        let adjustment_type = version.adjustment_type.as_deref().map(Cow::Borrowed);
+        let (resource, project) = (Cow::Borrowed(&*version.resource), Cow::Borrowed(&*version.project));
+        let (counts, sum) = rows.entry((version.usage_type, adjustment_type, resource, project)).or_default();
+        let [received, queued, loaded, replaced, failed, _] = counts;
         *received = received.saturating_add(1);
         let count = match RecordFate::of(version.fate) {
             RecordFate::Queued => queued,
@@ -290,22 +294,30 @@ pub(crate) fn totals(store: &Store) -> Vec<Total> {
             sum.add(&version.charge);
         }
     }
+    for record in &store.refused {
+        let name = |field| Cow::Owned(record.name(field));
+        let adjustment_type = (record.usage_type == UsageType::Adjustment).then(|| name("AdjustmentType"));
+        let key = (record.usage_type, adjustment_type, name("Resource"), name("LocalProjectID"));
+        let ([.., refused], _) = rows.entry(key).or_default();
+        *refused = refused.saturating_add(1);
+    }
     rows.into_iter()
         .map(|((usage_type, adjustment_type, resource, project), (counts, sum))| {
-            let [queued, loaded, replaced, failed, received] = counts;
+            let [received, queued, loaded, replaced, failed, refused] = counts;
             let kind = match adjustment_type {
                 None => usage_type.word().to_owned(),
                 Some(name) => format!("{}: {name}", usage_type.word()),
             };
             Total {
                 kind,
-                resource: resource.as_ref().to_owned(),
-                local_project_id: project.as_ref().to_owned(),
+                resource: resource.into_owned(),
+                local_project_id: project.into_owned(),
                 received,
                 queued,
                 loaded,
                 replaced,
                 failed,
+                refused,
                 charge: sum.to_string(),
             }
         })

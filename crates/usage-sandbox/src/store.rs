@@ -138,6 +138,14 @@ pub(crate) struct RefusedRecord {
     pub(crate) refused: Refused,
 }
 
+impl RefusedRecord {
+    /// The text of a field, which may be missing: that may be why the record was refused.
+    pub(crate) fn name(&self, field: &str) -> String {
+        let members = Members::read(&self.refused.record);
+        members.and_then(|members| members.text(field)).unwrap_or_else(|| "?".to_owned())
+    }
+}
+
 /// So many of the last messages that were refused whole are kept; the rest is counted.
 const KEPT_MESSAGES: usize = 1000;
 
@@ -290,4 +298,84 @@ impl Store {
 /// The place of a number.
 fn place(number: u64) -> Option<usize> {
     usize::try_from(number.checked_sub(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Accepted, Event, Fate, Store};
+    use crate::judge;
+    use crate::record::Members;
+    use crate::wire::UsageType;
+    use serde_json::value::RawValue;
+
+    fn posted(at: i64, due: i64, id: &str, charge: &str, fails: Option<&str>) -> Event {
+        let record = format!(
+            r#"{{"Username":"a","LocalProjectID":"p","LocalRecordID":"{id}","Resource":"r","SubmitTime":"2026-10-02T00:00:00Z",
+            "StartTime":"2026-10-02T00:00:00Z","EndTime":"2026-10-02T00:00:00Z","Charge":"{charge}","Attributes":{{"NodeCount":1}}}}"#
+        );
+        let record = RawValue::from_string(record).unwrap();
+        let facts = judge::record(UsageType::Compute, &Members::read(&record).unwrap()).unwrap();
+        let accepted = vec![Accepted { record, replaces: true, fails: fails.map(str::to_owned), facts }];
+        Event::Posted { at, due, usage_type: UsageType::Compute, accepted, refused: Vec::new() }
+    }
+
+    fn fates(store: &Store) -> Vec<Fate> {
+        store.versions.iter().map(|version| version.fate).collect()
+    }
+
+    #[test]
+    fn the_time_of_loading_is_when_it_was_due_and_not_when_somebody_looked() {
+        let mut store = Store::default();
+        store.apply(posted(1000, 3000, "1", "1", None));
+        store.apply(posted(2000, 4000, "2", "1", Some("no")));
+        store.advance(2999);
+        assert_eq!(fates(&store), [Fate::Queued, Fate::Queued]);
+        store.advance(3000);
+        assert_eq!(fates(&store), [Fate::Loaded { at: 3000 }, Fate::Queued]);
+        store.advance(99_000);
+        assert_eq!(fates(&store), [Fate::Loaded { at: 3000 }, Fate::Failed { at: 4000 }]);
+        assert_eq!(store.loaded().map(|(number, at, _)| (number, at)).collect::<Vec<_>>(), [(1, 3000)]);
+    }
+
+    #[test]
+    fn an_event_first_loads_what_was_due_before_it() {
+        let mut store = Store::default();
+        store.apply(posted(1000, 2000, "1", "1", Some("no")));
+        store.apply(posted(1500, 9000, "2", "1", None));
+        store.apply(Event::Cleared { at: 5000, numbers: vec![1] });
+        assert_eq!(fates(&store), [Fate::Cleared { at: 2000 }, Fate::Queued]);
+        store.apply(Event::Settled { at: 6000 });
+        assert_eq!(fates(&store), [Fate::Cleared { at: 2000 }, Fate::Loaded { at: 6000 }]);
+    }
+
+    #[test]
+    fn versions_replace_in_the_order_of_arrival() {
+        let mut store = Store::default();
+        for charge in ["1", "2", "3"] {
+            store.apply(posted(1000, 2000, "1", charge, None));
+        }
+        store.advance(2000);
+        let replaced = Fate::Replaced { at: 2000 };
+        assert_eq!(fates(&store), [replaced, replaced, Fate::Loaded { at: 2000 }]);
+    }
+
+    #[test]
+    fn clearing_touches_failures_only() {
+        let mut store = Store::default();
+        store.apply(posted(1000, 1000, "1", "1", None));
+        store.apply(posted(1000, 9000, "2", "1", Some("no")));
+        store.apply(Event::Cleared { at: 2000, numbers: vec![0, 1, 2, 3, u64::MAX] });
+        assert_eq!(fates(&store), [Fate::Loaded { at: 1000 }, Fate::Queued]);
+        assert!(![0, 1, 2, 3, u64::MAX].into_iter().any(|number| store.has_failed(number)));
+    }
+
+    #[test]
+    fn a_flood_of_refused_messages_is_counted_and_forgotten() {
+        let mut store = Store::default();
+        for at in 0..2500 {
+            store.apply(Event::Turned { at, why: "no".to_owned() });
+        }
+        assert_eq!((store.posts, store.posts_turned, store.turned.len()), (2500, 2500, 1000));
+        assert_eq!(store.turned.front().map(|turned| turned.at), Some(1500));
+    }
 }

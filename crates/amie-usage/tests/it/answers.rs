@@ -169,6 +169,18 @@ async fn a_connection_closed_before_reading_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_reused_connection_that_dies_under_a_request_is_unknown_and_not_posted_again() {
+    let body = r#"{"Message":"taken"}"#;
+    let kept = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let server = Server::script(vec![Reply::Keep(kept.into_bytes()), Reply::Close, Reply::taken()]).await;
+    let client = server.client();
+    assert!(matches!(send(&client).await, SendOutcome::Answered { .. }));
+    // No library below may send it a second time on its own.
+    unknown(&send(&client).await);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn no_connection_means_not_sent() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     // The listener is closed, so the port refuses.

@@ -11,6 +11,7 @@ mod answers; // one POST: every kind of answer, every way to break one
 mod calls; // status, failed, loaded
 mod contract; // our requests beside those of the reference client
 mod delivery; // batches: splitting, bisecting, trying again, stopping
+mod environment; // keys, credentials and proxies from the environment
 mod law; // random faults: what is reported is never more than what is true
 mod secrecy; // the key is shown nowhere
 mod tls; // certificates

@@ -50,6 +50,8 @@ impl Request {
 pub enum Reply {
     /// These bytes, each piece after its wait; then the connection is closed.
     Bytes(Vec<(Duration, Vec<u8>)>),
+    /// These bytes, and the connection stays open for the next request.
+    Keep(Vec<u8>),
     /// Closed without a byte.
     Close,
     /// Nothing, until the client leaves.
@@ -158,31 +160,37 @@ async fn serve<H: Fn(&Request) -> Reply>(
     seen: Arc<Mutex<Vec<Request>>>,
 ) {
     let mut raw = Vec::new();
-    let request = loop {
-        if let Some((request, _)) = Request::parse(&raw) {
-            break request;
-        }
-        match stream.read_buf(&mut raw).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-    };
-    let reply = handler(&request);
-    seen.lock().unwrap().push(request);
-    match reply {
-        Reply::Bytes(pieces) => {
-            for (wait, bytes) in pieces {
-                tokio::time::sleep(wait).await;
-                if stream.write_all(&bytes).await.is_err() {
-                    return;
-                }
+    loop {
+        let (request, length) = loop {
+            if let Some(request) = Request::parse(&raw) {
+                break request;
             }
-            let _ = stream.shutdown().await;
-        }
-        Reply::Close => {}
-        Reply::Hang => {
-            let mut rest = [0; 1024];
-            while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+            match stream.read_buf(&mut raw).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        };
+        raw.drain(..length);
+        let reply = handler(&request);
+        seen.lock().unwrap().push(request);
+        match reply {
+            Reply::Bytes(pieces) => {
+                for (wait, bytes) in pieces {
+                    tokio::time::sleep(wait).await;
+                    if stream.write_all(&bytes).await.is_err() {
+                        return;
+                    }
+                }
+                let _ = stream.shutdown().await;
+                return;
+            }
+            Reply::Keep(bytes) => stream.write_all(&bytes).await.unwrap(),
+            Reply::Close => return,
+            Reply::Hang => {
+                let mut rest = [0; 1024];
+                while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+                return;
+            }
         }
     }
 }

@@ -163,13 +163,14 @@ impl Layout {
     #[cold]
     fn give_surplus_to(&self, free: usize, text: &[u8], ends: &mut Ends) -> Option<()> {
         let needle = self.delimiter.needle();
-        let mut right = vec![text.len()];
-        for _ in free + 1..self.columns().len() {
-            let rest = text.get(..*right.last()?)?;
-            right.push(memchr::memmem::rfind(rest, needle)?);
+        let last = self.columns().len().saturating_sub(1);
+        ends.truncate(last + 1);
+        let mut end = text.len();
+        ends.set(last, end);
+        for number in (free..last).rev() {
+            end = memchr::memmem::rfind(text.get(..end)?, needle)?;
+            ends.set(number, end);
         }
-        ends.truncate(free);
-        right.into_iter().rev().for_each(|end| ends.push(end));
         Some(())
     }
 

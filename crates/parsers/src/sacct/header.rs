@@ -5,7 +5,7 @@ use super::{Framing, Options};
 use crate::split::MAX_FIELDS;
 use crate::time::Zone;
 use memchr::memmem::{self, Finder};
-use std::fmt;
+use std::cmp::Reverse;
 
 /// Why a text cannot be read as `sacct` output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -187,7 +187,7 @@ impl Layout {
     }
 
     /// True where a user could have written rows of this text: it has a column of free text, and rows are told apart by newlines
-    /// or by a delimiter that could be guessed.
+    /// or by a delimiter that could be guessed. `Account` is not counted as free text: it is, where the cluster does not enforce associations.
     #[must_use]
     pub fn is_forgeable(&self) -> bool {
         let cannot_be_guessed = self.framing == Framing::Counted && self.delimiter.needle().len() >= 16;
@@ -351,9 +351,14 @@ fn unrecognised(line: &[u8], delimiter: &[u8]) -> HeaderError {
 pub fn guess_delimiter(header: &[u8]) -> Option<Vec<u8>> {
     const LONGEST: usize = 128;
     // Twice what all columns with the longest delimiter take: beyond that it is no header.
-    let line = std::str::from_utf8(header.strip_suffix(b"\r").unwrap_or(header)).ok().filter(|line| line.len() < 1 << 16)?;
+    let line = std::str::from_utf8(header.strip_suffix(b"\r").unwrap_or(header))
+        .ok()
+        .filter(|line| line.len() < 1 << 16)?;
     let known_in = |delimiter: &str| line.split(delimiter).filter(|name| is_known(name)).count();
-    if known_in("|") > 1 {
+    // `@@` is not `@` with nameless columns between.
+    let has_nameless =
+        |delimiter: &str| line.strip_suffix(delimiter).unwrap_or(line).split(delimiter).any(str::is_empty);
+    if known_in("|") > 1 && !has_nameless("|") {
         return Some(b"|".to_vec());
     }
     let firsts = KNOWN.iter().filter_map(|name| {
@@ -367,17 +372,12 @@ pub fn guess_delimiter(header: &[u8]) -> Option<Vec<u8>> {
     });
     candidates
         .filter(|delimiter| !delimiter.trim().is_empty() || *delimiter == "\t")
-        .map(|delimiter| (known_in(delimiter), delimiter))
-        .filter(|(known, _)| *known > 1)
-        // The most names; of equals the shortest delimiter.
-        .max_by_key(|(known, delimiter)| (*known, std::cmp::Reverse(delimiter.len())))
-        .map(|(_, delimiter)| delimiter.as_bytes().to_vec())
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.columns.join(" "))
-    }
+        .filter(|delimiter| !has_nameless(delimiter))
+        .map(|delimiter| (known_in(delimiter), Reverse(delimiter.len()), delimiter))
+        .filter(|(known, ..)| *known > 1)
+        // The most names; of equals the shortest.
+        .max()
+        .map(|(.., delimiter)| delimiter.as_bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -469,9 +469,19 @@ mod tests {
 
     #[test]
     fn the_delimiter_is_guessed_from_what_stands_between_names() {
-        for delimiter in
-            ["|", ",", ";", "\t", "\u{1f}", "<~>", "\\t", "<6d252b64f6cbc0736d252b64f6cbc073>", "@@", "€"]
-        {
+        for delimiter in [
+            "|",
+            ",",
+            ";",
+            "\t",
+            "\u{1f}",
+            "<~>",
+            "\\t",
+            "<6d252b64f6cbc0736d252b64f6cbc073>",
+            "@@",
+            "||",
+            "€",
+        ] {
             for trailing in ["", delimiter] {
                 let header = format!("JobIDRaw{delimiter}JobID{delimiter}Colour{delimiter}End{trailing}");
                 assert_eq!(

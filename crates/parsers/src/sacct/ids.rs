@@ -126,6 +126,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_shortcut_agrees_with_the_grammar_on_every_field_of_the_fixtures() {
+        let mut ids = 0;
+        for field in crate::fixtures::fields() {
+            let reference = grammar(&field).map(|(_, form)| form).map_err(|_| Malformed);
+            assert_eq!(form(&field), reference, "{}", field.escape_ascii());
+            ids += usize::from(reference.is_ok());
+        }
+        assert!(ids > 400, "{ids}");
+    }
+
     proptest! {
         #[test]
         fn the_shortcut_agrees_with_the_grammar(text in "[0-9]{0,21}[_+.x]?[0-9x\\[\\]]{0,3}[.]?[0-9x]{0,2}") {

@@ -77,6 +77,7 @@ pub mod sight;
 pub mod sqlite;
 
 mod error;
+mod gather;
 mod state;
 
 pub use error::LedgerError;

@@ -60,6 +60,16 @@ async fn full_and_least_records_pass() {
 }
 
 #[tokio::test]
+async fn what_the_reference_client_sends_passes() {
+    // Captured from amieclient 0.4.0: UsageMessage([ComputeUsageRecord(...)]).json()
+    let body = r#"{"UsageType": "Compute", "Records": [{"Username": "alice", "LocalProjectID": "TG-1", "LocalRecordID": "1", "Resource": "anvil", "SubmitTime": "2026-10-02T00:00:00Z", "StartTime": "2026-10-02T01:00:00Z", "EndTime": "2026-10-02T03:00:00Z", "Charge": "12.5", "Attributes": {"NodeCount": 2, "Queue": "wide"}, "ParentRecordID": [null]}]}"#;
+    let sandbox = start(patient()).await;
+    let (status, answer) = post_text(&sandbox, body).await;
+    assert_eq!((status, &answer["ValidationFailedRecords"]), (200, &json!([])));
+    assert_eq!(sandbox.state().queued[0].charge, "12.5");
+}
+
+#[tokio::test]
 async fn every_required_field_is_missed() {
     let compute_fields = [
         "Username",

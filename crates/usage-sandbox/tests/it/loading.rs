@@ -118,7 +118,11 @@ async fn failures_stay_until_they_are_cleared() {
     let bob = |id: &str| with(compute(id), "Username", json!("bob"));
     let (_, accepted) = post(&sandbox, "Compute", &[bob("1"), compute("2"), bob("3")]).await;
     assert_eq!(accepted["ValidationFailedRecords"], json!([]));
-    assert_eq!(get(&sandbox, "/usage/failed").await.1, json!({"FailedRecords": []}), "not processed yet");
+    assert_eq!(
+        get(&sandbox, "/usage/failed").await.1,
+        json!({"ValidationFailedRecords": []}),
+        "not processed yet"
+    );
     sandbox.settle().await;
     let failure = |id: &str, number: u64| {
         let mut record = bob(id);
@@ -129,7 +133,10 @@ async fn failures_stay_until_they_are_cleared() {
     };
     for _ in 0..2 {
         let (status, body) = get(&sandbox, "/usage/failed/").await;
-        assert_eq!((status, body), (200, json!({"FailedRecords": [failure("1", 1), failure("3", 3)]})));
+        assert_eq!(
+            (status, body),
+            (200, json!({"ValidationFailedRecords": [failure("1", 1), failure("3", 3)]}))
+        );
     }
     let clear = |numbers: &'static str| {
         let request = request(&sandbox, reqwest::Method::DELETE, &format!("/usage/failed/{numbers}"));
@@ -142,7 +149,7 @@ async fn failures_stay_until_they_are_cleared() {
     assert_eq!(sandbox.state().failed.len(), 2);
     assert_eq!(clear("1").await, 200);
     assert_eq!(clear("1").await, 200, "the answer to the first may have been lost");
-    assert_eq!(get(&sandbox, "/usage/failed").await.1, json!({"FailedRecords": [failure("3", 3)]}));
+    assert_eq!(get(&sandbox, "/usage/failed").await.1, json!({"ValidationFailedRecords": [failure("3", 3)]}));
     assert_eq!(clear("1%2C3").await, 200);
     let state = sandbox.state();
     assert_eq!((state.failed.len(), state.cleared.len(), state.loaded.len()), (0, 2, 1));

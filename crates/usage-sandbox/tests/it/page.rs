@@ -21,7 +21,7 @@ fn beside(sandbox: &Sandbox, method: reqwest::Method, path: &str) -> reqwest::Re
 async fn an_empty_page_says_so() {
     let sandbox = start(patient()).await;
     let page = page(&sandbox).await;
-    assert!(page.contains("Nothing has been accepted yet."));
+    assert!(page.contains("Nothing has come in yet."));
     assert!(!page.contains("Recent errors"));
 }
 
@@ -32,14 +32,16 @@ async fn the_page_sums_exactly() {
         (0..10).map(|number| with(compute(&number.to_string()), "Charge", json!("0.1"))).collect::<Vec<_>>();
     post(&sandbox, "Compute", &tenths).await;
     sandbox.settle().await;
-    post(&sandbox, "Compute", &[with(compute("next"), "LocalProjectID", json!("TG-XYZ"))]).await;
+    let next = with(compute("next"), "LocalProjectID", json!("TG-XYZ"));
+    let refused = with(next.clone(), "Charge", json!("1e3"));
+    post(&sandbox, "Compute", &[next, refused]).await;
     let page = page(&sandbox).await;
-    let row = |project: &str, numbers: [&str; 6]| {
+    let row = |project: &str, numbers: [&str; 7]| {
         let cells: String = numbers.iter().map(|number| format!("<td class=\"n\">{number}")).collect();
         format!("<tr><td>Compute<td><bdi>anvil.example.org</bdi><td><bdi>{project}</bdi>{cells}</tr>")
     };
-    assert!(page.contains(&row("TG-ABC123", ["10", "0", "10", "0", "0", "1"])), "{page}");
-    assert!(page.contains(&row("TG-XYZ", ["1", "1", "0", "0", "0", "0"])), "{page}");
+    assert!(page.contains(&row("TG-ABC123", ["10", "0", "10", "0", "0", "0", "1"])), "{page}");
+    assert!(page.contains(&row("TG-XYZ", ["1", "1", "0", "0", "0", "1", "0"])), "{page}");
     assert!(page.contains("prefers-color-scheme:dark"));
 }
 
@@ -88,6 +90,9 @@ async fn the_state_is_the_same_over_http() {
     let (status, body) = answer(beside(&sandbox, reqwest::Method::GET, "/sandbox/state")).await;
     assert_eq!(status, 200);
     assert_eq!(body, serde_json::to_value(sandbox.state()).unwrap());
+    let (_, totals) = answer(beside(&sandbox, reqwest::Method::GET, "/sandbox/totals")).await;
+    assert_eq!(totals, body["totals"]);
+    assert_eq!(sandbox.totals(), sandbox.state().totals);
     let count = |name: &str| body[name].as_array().unwrap().len();
     assert_eq!(
         (body["posts"].as_u64(), count("loaded"), count("queued"), count("refused"), count("messages")),

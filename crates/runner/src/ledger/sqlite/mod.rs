@@ -11,6 +11,8 @@ mod place;
 mod query;
 mod send;
 mod store;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use super::{

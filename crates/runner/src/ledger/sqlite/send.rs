@@ -11,6 +11,14 @@ use amie_usage::UsageType;
 use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
 
+/// Rows of one state in key order, by a partial index.
+pub(super) const READY: &str = "FROM record WHERE state IN (1, 3, 5, 7) AND state = ?1 AND usage_type = ?2 \
+    ORDER BY key LIMIT ?3";
+
+/// Rows whose newer version has waited for long enough.
+pub(super) const QUIET: &str = "FROM record WHERE state = 4 AND version > sent_version AND usage_type = ?1 \
+    AND sent_last <= ?2 ORDER BY key LIMIT ?3";
+
 pub(super) fn lease(session: &mut Session<'_>, request: &LeaseRequest) -> Result<Option<Leased>, Fail> {
     promote_quiet(session, request)?;
     let rows = choose(session, request)?;
@@ -44,10 +52,7 @@ fn damaged(key: &str, what: &str) -> Fail {
 /// Newer versions whose predecessors have been accepted for long enough get their turn.
 fn promote_quiet(session: &mut Session<'_>, request: &LeaseRequest) -> Result<(), Fail> {
     let rows = {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM record WHERE state = 4 AND version > sent_version \
-             AND usage_type = ?1 AND sent_last <= ?2 ORDER BY key LIMIT ?3"
-        );
+        let sql = format!("SELECT {COLUMNS} {QUIET}");
         let quiet_since = request.now.saturating_sub(i64::from(request.quiet_seconds));
         let limit = signed(request.max_records as u64);
         let mut statement = session.connection.prepare_cached(&sql)?;
@@ -74,10 +79,7 @@ fn choose(session: &Session<'_>, request: &LeaseRequest) -> Result<Vec<Row>, Fai
     let states: &[State] = if unknown_too { &[State::Pending, State::Unknown] } else { &[State::Pending] };
     let mut rows = Vec::new();
     for state in states {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM record WHERE state IN (1, 3, 5, 7) AND state = ?1 AND usage_type = ?2 \
-             ORDER BY key LIMIT ?3"
-        );
+        let sql = format!("SELECT {COLUMNS} {READY}");
         let mut statement = session.connection.prepare_cached(&sql)?;
         let limit = signed(request.max_records as u64);
         let mut found = statement.query((state_code(*state), type_code(request.usage_type), limit))?;
