@@ -3,6 +3,8 @@
 //! `cargo bench -p benches` takes about a minute. The generated texts have the shape of a large centre's accounting; the
 //! real ones are what Slurm and PBS servers wrote in odd situations (torn rows, requeues, resizes, node releases), so that
 //! a reader that is only fast on ordinary rows shows. Every frame is visited and its numbers are used.
+#![allow(clippy::panic, reason = "a benchmark that cannot read its input has nothing to say")]
+#![allow(missing_docs, reason = "criterion's macro makes a public function")]
 
 use benches::{Columns, PbsOptions, SacctOptions, Times};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
