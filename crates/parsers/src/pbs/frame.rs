@@ -3,7 +3,6 @@
 //! A record begins at a line that looks like `MM/DD/YYYY HH:MM:SS;L;`. Every other line continues the record before it:
 //! a newline in a user's `-A` puts the rest of the record on further lines.
 
-use bstr::ByteSlice;
 use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
 
 /// Longest record: 160 times the longest one in our logs (6.5 kB). What follows beyond it is no part of the record, so that
@@ -139,20 +138,29 @@ fn last_line(text: &[u8]) -> usize {
     memrchr(b'\n', text).map_or(0, |newline| newline.saturating_add(1))
 }
 
+/// Start of the last line of `text` that is not empty; of the line that may still grow if all are.
+fn last_text(text: &[u8]) -> usize {
+    match text.trim_ascii_end() {
+        [] => last_line(text),
+        text => last_line(text),
+    }
+}
+
 /// See [`super::cut`].
 pub(super) fn cut(text: &[u8]) -> usize {
-    match (last_start(text), last_line(text)) {
+    let (line, filled) = (last_line(text), last_text(text));
+    let piece = match last_start(text) {
         // Lines that begin beyond the longest record are pieces of their own (see `Frames`).
-        (Some(start), line) if line.saturating_sub(start) > MAX_RECORD => line,
-        (Some(start), _) => start,
-        (None, line) => line,
-    }
+        Some(start) if filled.saturating_sub(start) <= MAX_RECORD => start,
+        _ => filled,
+    };
+    // Empty lines stay with the piece before them, so that it is there when the next one is judged; but not endlessly.
+    if line.saturating_sub(piece) > MAX_RECORD { line } else { piece }
 }
 
 /// The last piece of `text` that is not an empty line, and where it starts; `text` is whole pieces from some record's start on.
 pub(super) fn last_piece(text: &[u8]) -> Option<(usize, Framed<'_>)> {
-    let start =
-        last_start(text).unwrap_or_else(|| last_line(text.trim_end_with(|byte| byte.is_ascii_whitespace())));
+    let start = last_start(text).unwrap_or_else(|| last_text(text));
     let framed = Frames::new(text.get(start..)?).filter(|framed| framed.piece != Piece::Blank).last()?;
     Some((start.saturating_add(framed.offset), framed))
 }
@@ -243,6 +251,11 @@ mod tests {
     #[test]
     fn cut_passes_lines_that_no_record_can_own() {
         assert_eq!(cut(b"no\nrecord\nhere"), 10);
+        assert_eq!(cut(b"no\nrecord\n\n\n"), 3);
+        assert_eq!(cut(b"\n\n\n"), 3);
+        assert_eq!(cut("\n".repeat(MAX_RECORD + 9).as_bytes()), MAX_RECORD + 9);
+        let text = format!("{E}{}", "\n".repeat(MAX_RECORD + 9));
+        assert_eq!(cut(text.as_bytes()), text.len());
         let text = format!("{E}\n{}\nbeyond\nbey", "x".repeat(MAX_RECORD));
         assert_eq!(cut(text.as_bytes()), text.len() - 3);
     }

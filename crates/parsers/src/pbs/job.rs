@@ -65,7 +65,6 @@ pub(super) fn run<'a>(
         None
     };
     let reservation = message.get(Key::ResvId).or_else(|| message.get(Key::ResvName));
-    let account = message.get(Key::Account).or_else(|| appended_account(&message));
     Ok(Run {
         scheduler: Scheduler::Pbs,
         kind,
@@ -73,7 +72,7 @@ pub(super) fn run<'a>(
         raw_id: record.id.as_bstr(),
         cluster: server.map(BStr::new),
         user: given(Some(user)),
-        account: given(account.map(unquote)),
+        account: given(account(&message)),
         group: given(message.get(Key::Group)),
         project: given(project(&message)?),
         partition: given(Some(queue)),
@@ -130,17 +129,25 @@ fn optional<'a, T>(
 /// The project without its quotes, which it has only if it has a space. The server lets no quote into a project's name.
 fn project<'a>(message: &Message<'a>) -> Result<Option<&'a [u8]>, Reason> {
     let Some(value) = message.get(Key::Project) else { return Ok(None) };
-    let name = unquote(value);
+    // TORQUE knows no projects: a user's account that begins with a quote would pass for one and a project.
+    if [Key::StartCount, Key::Owner, Key::Slots].into_iter().any(|key| message.get(key).is_some()) {
+        return Err(refused(Key::Project.name(), value, "no project in a record of TORQUE"));
+    }
+    let name = unquote(Key::Project, value);
     if name.contains(&b'"') {
         return Err(refused(Key::Project.name(), value, "a project without quotes in its name"));
     }
     Ok(Some(name))
 }
 
-/// An account behind the end of the record, where a site's script put it: one word, or in quotes.
-fn appended_account<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+/// The account without its quotes; one behind the end of the record, where a site's script put it, is one word or in quotes.
+fn account<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    if let Some(value) = message.get(Key::Account) {
+        return Some(unquote(Key::Account, value));
+    }
     let value = message.get(Key::AppendedAccount)?;
-    (!value.contains(&b' ') || unquote(value).len() < value.len()).then_some(value)
+    let name = unquote(Key::AppendedAccount, value);
+    (!value.contains(&b' ') || name.len() < value.len()).then_some(name)
 }
 
 /// Only TORQUE writes these. Old releases write none of them, but no `exec_vnode` either.
@@ -228,7 +235,10 @@ impl Request {
         let gpus = self.nodes.map(|nodes| nodes.gpus).filter(|&gpus| gpus > 0);
         Requested {
             cores: self.cray.map(|cray| cray.cores).or(self.ncpus).or(self.nodes.map(|nodes| nodes.cores)),
-            nodes: self.nodect.or(self.nodes.map(|nodes| nodes.nodes)),
+            nodes: match self.cray {
+                Some(cray) => cray.nodes,
+                None => self.nodect.or(self.nodes.map(|nodes| nodes.nodes)),
+            },
             gpus: self.ngpus.or(gpus),
             mem_bytes: self.mem,
         }
@@ -275,5 +285,106 @@ impl Allocation {
                 nodes: listed_hosts.or(request.nodect),
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message<'_> {
+        Message::read(text.as_bytes()).unwrap()
+    }
+
+    fn request(text: &str) -> Result<Requested, Reason> {
+        Request::read(&message(&format!("queue=q start=1 {text} end=2")))
+            .map(|request| request.as_requested())
+    }
+
+    /// Cores, nodes, GPUs, memory.
+    fn allocation(text: &str) -> (Option<u64>, Option<u64>, Option<u64>, Option<u64>) {
+        let text = format!("queue=q start=1 {text} end=2");
+        let message = message(&text);
+        let Allocation { cores, nodes, gpus, mem_bytes } =
+            Allocation::read(&message, &Request::read(&message).unwrap()).unwrap();
+        (cores, nodes, gpus, mem_bytes)
+    }
+
+    #[test]
+    fn states_are_the_nearest_of_slurms() {
+        assert_eq!(state(b'E', Some(0), false), State::Completed);
+        assert_eq!(state(b'E', Some(1), false), State::Failed);
+        assert_eq!(state(b'E', Some(271), true), State::Failed);
+        assert_eq!(state(b'E', Some(-29), false), State::Timeout);
+        assert_eq!(state(b'E', Some(-29), true), State::Failed);
+        assert_eq!(state(b'E', Some(-11), true), State::Timeout);
+        assert_eq!(state(b'E', Some(-11), false), State::Failed);
+        assert_eq!(state(b'R', Some(0), false), State::Requeued);
+        assert_eq!(state(b'R', None, true), State::Requeued);
+    }
+
+    #[test]
+    fn a_date_may_be_14_hours_from_its_end_and_5_minutes() {
+        let limit = 14 * 3600 + 300;
+        assert!(!date_disagrees(0, limit) && !date_disagrees(limit, 0));
+        assert!(date_disagrees(0, limit + 1) && date_disagrees(limit + 1, 0));
+        assert!(date_disagrees(i64::MIN, i64::MAX), "no overflow");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_in_resource_list() {
+        let asked =
+            "Resource_List.mem=9gb Resource_List.ncpus=6 Resource_List.ngpus=3 Resource_List.nodect=1";
+        let expected =
+            Requested { cores: Some(6), nodes: Some(1), gpus: Some(3), mem_bytes: Some(9_663_676_416) };
+        assert_eq!(request(asked), Ok(expected));
+        let torque = "Resource_List.nodes=2:ppn=4:gpus=1 Resource_List.neednodes=9";
+        let expected = Requested { cores: Some(8), nodes: Some(2), gpus: Some(2), mem_bytes: None };
+        assert_eq!(request(torque), Ok(expected));
+        assert_eq!(request("Resource_List.foo=1"), Ok(Requested::default()));
+        assert_eq!(request("Resource_List.mem=much").unwrap_err().code(), "value");
+        let wide = "Resource_List.mppwidth=18446744073709551615 Resource_List.mppdepth=2";
+        assert_eq!(request(wide).unwrap_err().code(), "value");
+    }
+
+    #[test]
+    fn what_was_given_is_in_exec_vnode_and_else_in_the_next_best() {
+        let asked = "Resource_List.mem=1kb Resource_List.ncpus=99 Resource_List.nodect=77";
+        let of = |given: &str| allocation(&format!("{given} {asked}"));
+        assert_eq!(
+            of("exec_host=n1/0*0 exec_vnode=(n1[0]:ncpus=2:ngpus=1:mem=4kb+n1[1]:ncpus=3)"),
+            (Some(5), Some(1), Some(1), Some(4096))
+        );
+        assert_eq!(of("exec_vnode=(n1[0]:ncpus=2)+(n2:ncpus=1)"), (Some(3), Some(2), Some(0), Some(1024)));
+        assert_eq!(of("exec_host=a/0-3+b/1"), (Some(5), Some(2), None, Some(1024)));
+        assert_eq!(of(""), (Some(99), Some(77), None, Some(1024)));
+        assert_eq!(allocation(""), (None, None, None, None));
+    }
+
+    #[test]
+    fn the_login_node_of_a_cray_is_not_what_was_given() {
+        let given = "exec_host=nid7/24 exec_vnode=(login:ncpus=1)";
+        assert_eq!(
+            allocation(&format!("{given} Resource_List.mppnppn=2 Resource_List.mppwidth=33")),
+            (Some(33), Some(17), Some(0), None)
+        );
+        assert_eq!(
+            allocation(&format!("{given} Resource_List.mppdepth=4 Resource_List.mppwidth=8")),
+            (Some(32), None, Some(0), None)
+        );
+    }
+
+    #[test]
+    fn projects_are_unquoted_and_hold_no_quotes() {
+        let of = |text: &str| {
+            let text = format!("user=u group=g project={text} jobname=j queue=q");
+            project(&message(&text)).map(|project| project.map(<[u8]>::to_vec))
+        };
+        assert_eq!(of("climate.2026"), Ok(Some(b"climate.2026".to_vec())));
+        assert_eq!(of("\"proj with space\""), Ok(Some(b"proj with space".to_vec())));
+        assert_eq!(of("it's"), Ok(Some(b"it's".to_vec())));
+        assert_eq!(of("victim\"").unwrap_err().code(), "value");
+        let torque = "user=u group=g account=\"a\" project=b jobname=j queue=q start=1 owner=u@h";
+        assert_eq!(project(&message(torque)).unwrap_err().code(), "value");
     }
 }

@@ -183,23 +183,28 @@ impl Key {
         (next > self || (next == self && self.repeats())) && next <= self.next_certain()
     }
 
-    /// True for `next` that stands, once and always, before this key or is this key: if it shows up again, a user's text
-    /// imitates the record, and there are two ways to cut it.
+    /// True for `next` where this key's value is followed by nothing of the kind: it was written before. If it shows up
+    /// again, a user's text imitates the record, and there are two ways to cut it.
+    ///
+    /// Keys that are words of every day (`user`, `owner`, `x`) are left out: other keys always stand between them and what counts.
     pub(super) fn excludes(self, next: Self) -> bool {
-        next <= self
-            && matches!(
-                next,
-                Self::Project
-                    | Self::Jobname
-                    | Self::Queue
-                    | Self::Ctime
-                    | Self::Start
-                    | Self::ExecHost
-                    | Self::ExecVnode
-                    | Self::End
-                    | Self::ExitStatus
-                    | Self::RunCount
-            )
+        match next {
+            Self::Project
+            | Self::Jobname
+            | Self::Queue
+            | Self::Ctime
+            | Self::Start
+            | Self::ExecHost
+            | Self::ExecVnode
+            | Self::Session
+            | Self::Slots
+            | Self::UniqueNodes
+            | Self::End
+            | Self::ExitStatus
+            | Self::RunCount => next <= self,
+            Self::Requested | Self::Used => next < self,
+            _ => false,
+        }
     }
 
     /// True where the server puts quotes around this key's value, always or where it has a space.
@@ -279,6 +284,15 @@ mod tests {
         ] {
             assert_eq!(Key::of(text.as_bytes()).map(|(key, _)| key.name()), Some(text));
         }
+    }
+
+    #[test]
+    fn what_was_written_before_is_not_written_again() {
+        assert!(Key::Queue.excludes(Key::Queue) && Key::End.excludes(Key::Ctime));
+        assert!(Key::EligibleTime.excludes(Key::Used) && !Key::Used.excludes(Key::Used));
+        assert!(Key::Extension.excludes(Key::Requested) && !Key::Requested.excludes(Key::Requested));
+        assert!(!Key::Account.excludes(Key::User), "an account may hold ` user=root`");
+        assert!(!Key::Account.excludes(Key::End), "nor does it matter what is still to come");
     }
 
     #[test]

@@ -87,12 +87,12 @@ impl<'a> Tokens<'a> {
             Key::Requested | Key::Assigned => {
                 self.never_closed.push(quote);
                 let found = self.find_end(current, rest, None)?.unwrap_or((rest, None));
-                if found.0.contains(&b' ') && !is_quoted(found.0) {
+                if found.0.contains(&b' ') && inside_quotes(current, found.0).is_none() {
                     return Err(Fault::OpenQuote(current));
                 }
                 Ok(found)
             }
-            Key::AppendedAccount if is_quoted(rest) => Ok((rest, None)),
+            Key::AppendedAccount if inside_quotes(current, rest).is_some() => Ok((rest, None)),
             _ => Err(Fault::OpenQuote(current)),
         }
     }
@@ -153,16 +153,17 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-fn is_quoted(value: &[u8]) -> bool {
-    matches!(value, [first @ (b'"' | b'\''), .., last] if first == last)
+/// The value without its quotes, if it has a pair of those that the server puts around values of this key.
+fn inside_quotes(key: Key, value: &[u8]) -> Option<&[u8]> {
+    match value {
+        [first, inner @ .., last] if first == last && key.quoted_with(*first) => Some(inner),
+        _ => None,
+    }
 }
 
-/// Without the quotes, if the first and the last byte are the same quote.
-pub(super) fn unquote(value: &[u8]) -> &[u8] {
-    match value {
-        [_, inner @ .., _] if is_quoted(value) => inner,
-        _ => value,
-    }
+/// The value without its quotes, if it has any.
+pub(super) fn unquote(key: Key, value: &[u8]) -> &[u8] {
+    inside_quotes(key, value).unwrap_or(value)
 }
 
 /// The requested resources that are read.
@@ -253,7 +254,7 @@ impl<'a> Message<'a> {
 
     /// What was asked for, without quotes.
     pub(super) fn requested(&self, resource: Resource) -> Option<&'a [u8]> {
-        self.requested.get(resource as usize).copied().flatten().map(unquote)
+        self.requested.get(resource as usize).copied().flatten().map(|value| unquote(Key::Requested, value))
     }
 
     /// `resources_used.walltime`.
@@ -433,12 +434,13 @@ mod tests {
 
     #[test]
     fn quotes_are_taken_off_in_pairs() {
-        assert_eq!(unquote(b"\"a b\""), b"a b");
-        assert_eq!(unquote(b"'a \"b'"), b"a \"b");
-        assert_eq!(unquote(b"\"a'"), b"\"a'");
-        assert_eq!(unquote(b"\""), b"\"");
-        assert_eq!(unquote(b"\"\""), b"");
-        assert_eq!(unquote(b""), b"");
+        let of = |value: &'static [u8]| (unquote(Key::Account, value), unquote(Key::Requested, value));
+        assert_eq!(of(b"\"a b\""), (&b"a b"[..], &b"a b"[..]));
+        assert_eq!(of(b"'a \"b'"), (&b"'a \"b'"[..], &b"a \"b"[..]));
+        assert_eq!(of(b"\"\""), (&b""[..], &b""[..]));
+        for value in [&b"\"a'"[..], b"\"", b"", b"a\"b"] {
+            assert_eq!(of(value), (value, value));
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ use std::ops::Range;
 /// Length of the part of `text` that consists of whole records: everything before the last line that begins one, since that record
 /// may continue over lines that are not read yet. 0 if there is only one. At the end of a file the caller takes the rest too.
 ///
-/// Lines that no record can own (in front of the first, or more than 1 MiB behind the start of the last) are whole when they end.
+/// Lines that no record can own (in front of the first, or more than 1 MiB behind the start of the last) are whole when another one begins.
 ///
 /// ```
 /// let text = b"11/23/2026 02:31:29;D;1.s;requestor=a\n11/23/2026 02:31:30;D;2.s;req";

@@ -4,7 +4,7 @@
 //! cannot tell, is written down as tests, so that neither changes unseen.
 
 use super::{E, TORQUE, frames, run, runs, word, words};
-use parsers::Frame;
+use parsers::{Frame, Run};
 use proptest::prelude::*;
 
 /// A record of somebody else: 100,000 cores.
@@ -191,17 +191,34 @@ proptest! {
             .replace("Resource_List.ncpus=2 Resource_List.nodect", &format!("Resource_List.foo={resource} Resource_List.ncpus=2 Resource_List.nodect"));
         for log in [with_account, with_both] {
             for run in runs(log.as_bytes()) {
-                prop_assert_eq!(run.user, honest.user);
-                prop_assert_eq!(run.project, honest.project, "{}", log);
-                prop_assert_eq!(run.name, honest.name);
                 prop_assert_eq!(run.account.map_or(String::new(), ToString::to_string), account.clone());
-                prop_assert_eq!(run.partition, honest.partition);
-                prop_assert_eq!(
-                    (run.submit, run.start, run.end, run.elapsed, run.cores, run.nodes, run.gpus, run.exit_code, run.run_count),
-                    (honest.submit, honest.start, honest.end, honest.elapsed, honest.cores, honest.nodes, honest.gpus,
-                     honest.exit_code, honest.run_count)
-                );
+                let expected = Run {
+                    account: run.account,
+                    text: run.text,
+                    place: run.place,
+                    ..honest.clone()
+                };
+                prop_assert_eq!(run, expected, "{}", log);
             }
+        }
+    }
+
+    /// The same of TORQUE, which quotes nothing.
+    #[test]
+    fn hostile_text_never_changes_a_run_of_torque(account in hostile()) {
+        let honest = run(TORQUE);
+        let log = TORQUE.replace("lab7", &account);
+        for run in runs(log.as_bytes()) {
+            let quoted = account.len() > 1 && account.starts_with('"') && account.ends_with('"');
+            let expected = if quoted { &account[1..account.len() - 1] } else { &account };
+            prop_assert_eq!(run.account.map_or(String::new(), ToString::to_string), expected);
+            let expected = Run {
+                account: run.account,
+                text: run.text,
+                place: run.place,
+                ..honest.clone()
+            };
+            prop_assert_eq!(run, expected, "{}", log);
         }
     }
 
