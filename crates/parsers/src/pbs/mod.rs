@@ -1,16 +1,16 @@
 //! Reads the accounting logs of OpenPBS, PBS Pro and TORQUE (`server_priv/accounting/YYYYMMDD`).
 //!
 //! A log is a sequence of records, `MM/DD/YYYY HH:MM:SS;L;id;message`. `E` (a run ended) and `R` (a run ended, and the job is to run
-//! again) become a [`Run`](crate::Run); the other letters are counted as [`Note`]s. What the formats do not say and the reader must
+//! again) become a [`Run`]; the other letters are counted as [`Note`]s. What the formats do not say and the reader must
 //! know is in the files beside this one: `frame` (where a record ends), `message` and `key` (where a value ends), `allocation` (what a
 //! job was given), `releases` (when an `E` does not say what was used).
 //!
 //! # Forgery
 //!
 //! The servers escape nothing, and users choose the account (`-A`), newlines included. Caught are: keys imitated in a value; a whole
-//! record imitated behind a newline, if the record that is torn by it does not itself imitate a complete one. **Not caught**, because
-//! the bytes are those of honest records: an account that completes its own record, adds others and begins one more
-//! for the rest; the second of several imitated records. A matching `S` record, or a submit filter that refuses newlines, catches those.
+//! record imitated behind a newline, where the record torn by it does not itself look complete. **Not caught**, because the bytes are
+//! those of honest records: an account that completes its own record, adds others and begins one more for the rest; the
+//! second of several imitated records. What prevents those is a submit filter (a `queuejob` hook) that refuses newlines in accounts.
 //!
 //! # Example
 //!

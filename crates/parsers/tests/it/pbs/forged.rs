@@ -123,7 +123,7 @@ fn two_records_on_one_line_are_set_aside_together() {
     assert_eq!(words(log.as_bytes()), ["value"], "another letter would hide the run behind it");
 }
 
-/// Nothing in these bytes differs from an honest log; a matching `S`, or a submit filter that refuses newlines, would tell.
+/// Nothing in these bytes differs from an honest log: only a submit filter that refuses newlines prevents it.
 #[test]
 fn not_caught_an_account_that_completes_its_own_record() {
     let (own_head, own_tail) = E.trim_end().split_once("lab7").unwrap();
