@@ -122,7 +122,7 @@ impl Cutter for FileReader {
     fn last_frame(&self, body: &[u8]) -> usize {
         match self {
             Self::Sacct(_) => Lines.last_frame(body),
-            Self::Pbs(_) => pbs::cut(body),
+            Self::Pbs(_) => pbs::last_record(body),
         }
     }
 }
