@@ -102,6 +102,39 @@ impl Decimal {
         Self::new(if up { quotient + self.units.signum() } else { quotient }, places)
     }
 
+    /// The exact difference, or `None` where it does not fit 38 digits.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.checked_add(Self { units: other.units.checked_neg()?, places: other.places })
+    }
+
+    /// Appends the one text of the value: what `Display` writes, without its cost.
+    pub(crate) fn render(self, out: &mut Vec<u8>) {
+        if self.units < 0 {
+            out.push(b'-');
+        }
+        self.render_magnitude(out);
+    }
+
+    fn render_magnitude(self, out: &mut Vec<u8>) {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(self.units.unsigned_abs()).as_bytes();
+        let places = usize::from(self.places);
+        match digits.len().checked_sub(places).and_then(|whole| digits.split_at_checked(whole)) {
+            Some((whole, [])) => out.extend_from_slice(whole),
+            Some((whole, fraction)) => {
+                out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
+                out.push(b'.');
+                out.extend_from_slice(fraction);
+            }
+            None => {
+                out.extend_from_slice(b"0.");
+                out.resize(out.len() + places - digits.len(), b'0');
+                out.extend_from_slice(digits);
+            }
+        }
+    }
+
     /// Exact comparison by value.
     #[must_use]
     pub fn compare(self, other: Self) -> std::cmp::Ordering {
@@ -136,12 +169,9 @@ impl Ord for Decimal {
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = self.units.unsigned_abs();
-        let places = usize::from(self.places);
-        let digits = format!("{magnitude:0>width$}", width = places + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - places);
-        let text = if places == 0 { whole.to_owned() } else { format!("{whole}.{fraction}") };
-        f.pad_integral(self.units >= 0, "", &text)
+        let mut text = Vec::with_capacity(44);
+        self.render_magnitude(&mut text);
+        f.pad_integral(self.units >= 0, "", std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -225,6 +255,10 @@ impl<'de> Deserialize<'de> for Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use num_bigint::BigInt;
+    use num_rational::BigRational;
+    use num_traits::Signed;
+    use proptest::prelude::*;
     use std::cmp::Ordering;
 
     #[test]
@@ -241,6 +275,59 @@ mod tests {
             ("100", "100"),
         ] {
             assert_eq!(text.parse::<Decimal>().unwrap().to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn extremes_are_written_in_full() {
+        assert_eq!(Decimal::new(1, 38).to_string(), "0.00000000000000000000000000000000000001");
+        assert_eq!(Decimal::new(i128::MIN, 38).to_string(), "-1.70141183460469231731687303715884105728");
+        assert_eq!(Decimal::new(i128::MIN, 0).to_string(), i128::MIN.to_string());
+        assert_eq!(
+            format!("{:>8}|{:+}|{:08}", Decimal::new(125, 1), Decimal::new(5, 1), Decimal::new(-5, 1)),
+            "    12.5|+0.5|-00000.5"
+        );
+    }
+
+    #[test]
+    fn sums_and_differences_are_exact() {
+        let (a, b) = (Decimal::new(1, 1), Decimal::new(2, 1));
+        assert_eq!(a.checked_add(b), Some(Decimal::new(3, 1)));
+        assert_eq!(a.checked_sub(b), Some(Decimal::new(-1, 1)));
+        assert_eq!(Decimal::ZERO.checked_sub(Decimal::new(i128::MIN, 0)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_survives_its_text(units in any::<i128>(), places in 0_u8..=38) {
+            let value = Decimal::new(units, places);
+            let text = value.to_string();
+            prop_assert_eq!(text.parse::<Decimal>(), Ok(value));
+            let mut rendered = Vec::new();
+            value.render(&mut rendered);
+            prop_assert_eq!(rendered, text.into_bytes());
+        }
+
+        // The oracle is arithmetic on fractions of arbitrary size, not of this file.
+        #[test]
+        fn rounding_and_order_agree_with_rationals(a in any::<i64>(), b in any::<i64>(), p in 0_u8..20, q in 0_u8..20) {
+            let rational = |units: i128, places: u8| BigRational::new(units.into(), BigInt::from(10).pow(places.into()));
+            let (x, y) = (Decimal::new(a.into(), p), Decimal::new(b.into(), q));
+            prop_assert_eq!(x.cmp(&y), rational(a.into(), p).cmp(&rational(b.into(), q)));
+            let rounded = x.rounded(q);
+            let error = (rational(a.into(), p) - rational(rounded.units(), rounded.places())).abs();
+            let half = rational(5, q + 1);
+            prop_assert!(error <= half);
+            if error == half {
+                // A tie goes to the even last digit.
+                let last = rounded.units() * 10_i128.pow(u32::from(q - rounded.places()));
+                prop_assert_eq!(last % 2, 0);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[-+0-9.eE]{0,60}") {
+            let _ = text.parse::<Decimal>();
         }
     }
 

@@ -184,11 +184,9 @@ impl<'r> StorageMapper<'r> {
         let charge = pricing
             .charge(&stored, &mut ())
             .map_err(|fault| fault.explain(&storage.resource, &storage.formula, &|_| ("", "")))?;
-        let owner_part = owner_part(reading);
-        let mut source = String::new();
-        push_part(&mut source, Some(storage.source.as_bytes()));
+        let (source, owner_part) = (self.source_part(), owner_part(reading));
         let kind = reading.owner_kind.as_str();
-        let key = format!("storage/{source}/{kind}/{owner_part}/{first_day}");
+        let key = self.key_on(reading, &first_day.to_string());
         // Dots part the id, so those of the source's name are written as %2E.
         let source = source.replace('.', "%2E");
         let id = format!("{source}.{kind}.{owner_part}.{first_day}");
@@ -219,6 +217,30 @@ impl<'r> StorageMapper<'r> {
             key: RunKey::from_text(key),
             source_digest: reading_digest(reading, collected_at),
         })
+    }
+
+    /// The ledger's key of a reading: source, kind of owner, owner, first day of its interval.
+    #[must_use]
+    pub fn key(&self, reading: &Reading<'_>, collected_at: i64) -> RunKey {
+        let first_day = self.interval_start(collected_at).map_or_else(|| collected_at.to_string(), |day| day.to_string());
+        RunKey::from_text(self.key_on(reading, &first_day))
+    }
+
+    /// Digest of what the report says of this owner: tells a changed reading from changed rules.
+    #[must_use]
+    pub fn source_digest(&self, reading: &Reading<'_>, collected_at: i64) -> u128 {
+        reading_digest(reading, collected_at)
+    }
+
+    fn key_on(&self, reading: &Reading<'_>, first_day: &str) -> String {
+        let kind = reading.owner_kind.as_str();
+        format!("storage/{}/{kind}/{}/{first_day}", self.source_part(), owner_part(reading))
+    }
+
+    fn source_part(&self) -> String {
+        let mut source = String::new();
+        push_part(&mut source, Some(self.storage.source.as_bytes()));
+        source
     }
 
     /// By the name as the report prints it, or by `#` and the number.

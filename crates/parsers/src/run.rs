@@ -87,6 +87,68 @@ pub enum State {
 }
 
 impl State {
+    /// The state of a word as Slurm prints it (`job_state_string()` in `slurm_protocol_defs.c`, 17.11 to 26.05);
+    /// [`State::Unknown`] for any other.
+    #[must_use]
+    #[inline]
+    pub fn from_word(word: &[u8]) -> Self {
+        match word {
+            b"COMPLETED" => Self::Completed,
+            b"FAILED" => Self::Failed,
+            b"CANCELLED" => Self::Cancelled,
+            b"TIMEOUT" => Self::Timeout,
+            b"NODE_FAIL" => Self::NodeFail,
+            b"PREEMPTED" => Self::Preempted,
+            b"BOOT_FAIL" => Self::BootFail,
+            b"DEADLINE" => Self::Deadline,
+            b"OUT_OF_MEMORY" => Self::OutOfMemory,
+            b"REQUEUED" => Self::Requeued,
+            b"RESIZING" => Self::Resizing,
+            b"REVOKED" => Self::Revoked,
+            b"SPECIAL_EXIT" => Self::SpecialExit,
+            b"PENDING" | b"RESV_DEL_HOLD" | b"EXPEDITING" => Self::Pending,
+            b"RUNNING" => Self::Running,
+            b"SUSPENDED" => Self::Suspended,
+            b"COMPLETING" => Self::Completing,
+            b"CONFIGURING" => Self::Configuring,
+            b"STAGE_OUT" => Self::StageOut,
+            b"SIGNALING" => Self::Signaling,
+            b"STOPPED" => Self::Stopped,
+            b"REQUEUE_FED" | b"REQUEUE_HOLD" => Self::Requeue,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The word, as Slurm prints it; where two words are one state, the first of them.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Suspended => "SUSPENDED",
+            Self::Completing => "COMPLETING",
+            Self::Configuring => "CONFIGURING",
+            Self::StageOut => "STAGE_OUT",
+            Self::Signaling => "SIGNALING",
+            Self::Stopped => "STOPPED",
+            Self::Requeue => "REQUEUE_FED",
+            Self::Completed => "COMPLETED",
+            Self::Cancelled => "CANCELLED",
+            Self::Failed => "FAILED",
+            Self::Timeout => "TIMEOUT",
+            Self::NodeFail => "NODE_FAIL",
+            Self::Preempted => "PREEMPTED",
+            Self::BootFail => "BOOT_FAIL",
+            Self::Deadline => "DEADLINE",
+            Self::OutOfMemory => "OUT_OF_MEMORY",
+            Self::Requeued => "REQUEUED",
+            Self::Resizing => "RESIZING",
+            Self::Revoked => "REVOKED",
+            Self::SpecialExit => "SPECIAL_EXIT",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
     /// True for a row that still changes in the ordinary course: it is reported when it has ended.
     /// `Requeued`, `Preempted` and `Resizing` are ends of a run that consumed resources.
     #[must_use]
@@ -292,7 +354,7 @@ pub enum NoteKind {
     Step,
     /// A record of a whole array.
     Parent,
-    /// A PBS record with this letter.
+    /// A PBS record with this letter; its name is the letter.
     Letter(u8),
     /// A PBS `R` without usage (TORQUE writes it empty).
     EmptyRerun,
@@ -305,14 +367,13 @@ pub enum NoteKind {
 impl fmt::Display for NoteKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header => f.write_str("header"),
+            Self::Header | Self::QuotaHeader => f.write_str("header"),
             Self::Blank => f.write_str("blank"),
             Self::Step => f.write_str("step"),
             Self::Parent => f.write_str("array-parent"),
-            Self::Letter(letter) => write!(f, "letter-{}", letter.escape_ascii()),
+            Self::Letter(letter) => write!(f, "{}", letter.escape_ascii()),
             Self::EmptyRerun => f.write_str("rerun-without-usage"),
             Self::Reservation => f.write_str("reservation"),
-            Self::QuotaHeader => f.write_str("quota-header"),
         }
     }
 }

@@ -1,6 +1,92 @@
 //! The ledger: what was charged, sent, answered and loaded, durable at every step.
+//!
+//! # One row a run
+//!
+//! A row belongs to a run key (or reading key) and says how far that run is on its way to the service's books.
+//!
+//! ```text
+//!            ingest                lease             settle                     confirm
+//!  mapping ─────────▶ pending ─────────────▶ sending ───────▶ accepted ───────────────────────▶ loaded
+//!     │                 ▲  ▲                  │  │  │            │  ▲
+//!     │ a person        │  │  certainly        │  │  └─▶ rejected │  │ a person or a sighting
+//!     │ must look       │  └─ never left ──────┘  │               ▼  │
+//!     └─────▶ held ─────┘                         └─▶ unknown ──▶ failed
+//!               │ waived, skipped, zero               (may have arrived)
+//!               └─────▶ superseded
+//! ```
+//!
+//! Every arrow, also those that a person makes, is one arm of [`State::next`]; any other pair of state and event is
+//! an error that changes nothing. Who moves a row: `ingest` (held, pending, superseded, and the newest version of any
+//! row), `lease` (onto the wire), `settle` and `recover` (off the wire), `confirm` (what the service shows), and people
+//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`). Nobody else.
+//!
+//! # Versions
+//!
+//! `version` counts what mapping wanted of a run; `sent` is the version that was sent last. An event speaks of the
+//! version that was sent: accepting version 1 never settles version 2. While version 1 is on the wire, of unknown fate
+//! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
+//! for [`LeaseRequest::quiet_seconds`]. After an unknown outcome it is version 1, byte for byte, that is sent again.
+//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`.
+//!
+//! From the moment that the service may hold something of a row (`taken`, or `sending`) its wire identity is frozen,
+//! and what differs later has a [`Cause`](restate::Cause): the source restates, rules and tables only drift. What the
+//! service *refused* is not held by it: such a row may change in any way. No two live rows share a wire identity; the
+//! later one is held as `collision`.
+//!
+//! # Transactions, and what a crash between any two of them leaves
+//!
+//! Each method of [`Ledger`] is one transaction, durable before it returns. So there are only these gaps:
+//!
+//! | the process dies | what is left | what the next run does |
+//! | --- | --- | --- |
+//! | before `ingest` returns | neither rows nor progress | reads that input again |
+//! | after `ingest` | rows and progress | goes on behind them; what overlaps is `unchanged` |
+//! | before `lease` returns | `pending`, or `sending` that nobody saw | `recover` calls the latter `unknown` |
+//! | between `lease` and the answer | `sending` | `recover`: `unknown`, for it may have arrived |
+//! | between the answer and `settle` | `sending` | the same: the answer is lost, not the record |
+//! | after `settle` | what the service said | reconciles |
+//! | before `confirm` returns | `accepted` | asks the service again |
+//!
+//! `unknown` compute records are leased again: the same bytes under the same identity overwrite. For storage and
+//! adjustment records nobody knows whether the service overwrites, so they wait for a sighting or a person.
+//!
+//! # Leases
+//!
+//! A lease is a batch with a deadline. In SQLite the lock file proves that no other runner lives, so whatever is
+//! `sending` when the ledger is opened belongs to the dead: [`Ledger::recover`] settles it, and must run before the first
+//! lease. Where several hosts share a store, a lease is recovered when its deadline has passed by the store's clock.
+//!
+//! # Holds, quarantine, history
+//!
+//! A hold is a question to a person with what it takes to answer it. A run that was never taken becomes `held`; beside
+//! a row that the service may hold, a hold leaves the row alone (false restatements, changed identities). A hold ends
+//! *released* (it maps now), *approved*, *waived* (and stays so while reason and source are the same) or *skipped*.
+//! Quarantined texts are known by their content, so that reading a file again does not count them again.
+//!
+//! Events are only ever added. On the happy path there is one event for a chunk, a batch or a reconciliation, and a
+//! row refers to it; whatever is not the happy path has an event of its own. [`Ledger::history`] puts them together and
+//! [`Ledger::verify`] replays them.
+//!
+//! # Time
+//!
+//! Nothing in here reads a clock: `now` is epoch seconds from the caller.
+
+pub mod restate;
+pub mod row;
+pub mod sight;
+pub mod sqlite;
+
+mod error;
+mod gather;
+mod state;
+
+pub use error::LedgerError;
+pub use row::{Identity, RecordOutcome, Row};
+pub use sqlite::SqliteLedger;
+pub use state::{Event, IllegalEvent, State, transition_table};
 
 use amie_usage::{Decimal, UsageType};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -120,4 +206,687 @@ pub struct Progress {
     pub frames: u64,
     /// True when the file was read to its end.
     pub complete: bool,
+}
+
+/// A store of ledger rows. Each method is one transaction that is durable when the method returns.
+///
+/// ```
+/// use runner::ledger::{Binding, Chunk, Ledger, LeaseRequest, SqliteLedger};
+/// use amie_usage::UsageType;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("ledger.db");
+/// let binding = Binding { endpoint: "https://usage.example/api/v1".into(), site: "EXAMPLE".into() };
+/// let mut ledger: Box<dyn Ledger> = Box::new(SqliteLedger::open(&path, &binding, 1_700_000_000)?);
+/// ledger.recover(1_700_000_000)?;
+/// let report = ledger.ingest(&Chunk { source: "slurm".into(), ..Chunk::default() }, 1_700_000_000)?;
+/// assert_eq!(report.inserted, 0);
+/// assert!(ledger.lease(&LeaseRequest::new(UsageType::Compute, 1_700_000_000))?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Ledger: Send {
+    /// The service and site that this ledger speaks for.
+    fn binding(&self) -> &Binding;
+
+    /// Takes in a chunk together with the progress it makes.
+    ///
+    /// # Errors
+    /// Where the chunk contradicts itself or the store fails; then neither rows nor progress were stored.
+    fn ingest(&mut self, chunk: &Chunk, now: i64) -> Result<Ingested, LedgerError>;
+
+    /// The same, but changes of rules and mapping are sent too: a person has approved them.
+    ///
+    /// # Errors
+    /// As [`ingest`](Self::ingest).
+    fn restate(&mut self, chunk: &Chunk, person: Person<'_>, now: i64) -> Result<Ingested, LedgerError>;
+
+    /// What [`restate`](Self::restate) would change of rows that were sent, summed by resource and project.
+    ///
+    /// # Errors
+    /// Where the chunk contradicts itself or the store fails.
+    fn preview(&self, chunk: &Chunk) -> Result<Vec<Repricing>, LedgerError>;
+
+    /// Settles what a dead process left as `sending`: it may have arrived. To be called before the first lease.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn recover(&mut self, now: i64) -> Result<Recovered, LedgerError>;
+
+    /// Hands records to a sender, in key order; `None` where there are none. The intent is durable on return.
+    ///
+    /// # Errors
+    /// Where the store fails or a payload is not what was ingested.
+    fn lease(&mut self, request: &LeaseRequest) -> Result<Option<Leased>, LedgerError>;
+
+    /// Notes what became of a batch: one outcome for each leased record, in the same order. `note` is kept for the
+    /// history (HTTP status, request id).
+    ///
+    /// # Errors
+    /// Where there is no such batch, it was settled before, or the number of outcomes is another; nothing changes.
+    fn settle(
+        &mut self,
+        batch: BatchId,
+        outcomes: &[RecordOutcome],
+        note: &str,
+        now: i64,
+    ) -> Result<Settled, LedgerError>;
+
+    /// Takes in what the service shows.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn confirm(&mut self, sightings: &[Sighting], now: i64) -> Result<Confirmed, LedgerError>;
+
+    /// A person says whether a record of unknown fate arrived.
+    ///
+    /// # Errors
+    /// Where there is no such row or its fate is not unknown.
+    fn resolve_unknown(
+        &mut self,
+        key: &str,
+        arrived: bool,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<(), LedgerError>;
+
+    /// Makes rejected or failed rows pending again, as they are. Answers how many.
+    ///
+    /// # Errors
+    /// Where a named key has no row, or one that is neither rejected nor failed; then nothing changes.
+    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+
+    /// Approves held records that only lack an approval. Answers how many.
+    ///
+    /// # Errors
+    /// Where a key has no open hold or its hold has nothing to approve; then nothing changes.
+    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+
+    /// Ends holds without a record: waived by a person, or skipped by rules. Answers how many.
+    ///
+    /// # Errors
+    /// Where a key has no open hold; then nothing changes.
+    fn close_holds(
+        &mut self,
+        keys: &[String],
+        end: HoldEnd,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<u64, LedgerError>;
+
+    /// Takes back a waiver.
+    ///
+    /// # Errors
+    /// Where the key has no waived hold.
+    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError>;
+
+    /// Closes quarantined texts that a person has looked at. Answers how many were open.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+
+    /// How far a file was read.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError>;
+
+    /// Counts and exact sums; costs nothing that grows with the number of rows.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn totals(&self) -> Result<Totals, LedgerError>;
+
+    /// What was sent and is not settled yet, by usage type: when to ask the service from.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError>;
+
+    /// Rows by key, record id or job id, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError>;
+
+    /// Everything that happened to a row, oldest first.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn history(&self, key: &str) -> Result<Vec<Entry>, LedgerError>;
+
+    /// The bytes that were ingested as the newest version, while they are kept.
+    ///
+    /// # Errors
+    /// Where the store fails or they are not what was ingested.
+    fn payload(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError>;
+
+    /// What needs a person, counted by reason, with up to `examples` keys (quarantine: `file:line`) each.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn groups(&self, list: List, examples: usize) -> Result<Vec<Group>, LedgerError>;
+
+    /// The hold of a key, open or closed.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn hold(&self, key: &str) -> Result<Option<Hold>, LedgerError>;
+
+    /// Open holds in key order, after a key, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn holds(&self, reason: Option<&str>, after: &str, limit: usize) -> Result<Vec<Hold>, LedgerError>;
+
+    /// Open holds that other rules or tables made than those of `rules_digest`: to be mapped again.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn open_holds_with_other_rules(
+        &self,
+        rules_digest: u128,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Hold>, LedgerError>;
+
+    /// Rejected, failed or unknown rows in key order, after a key, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn troubled(&self, state: State, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError>;
+
+    /// Open quarantined texts in order of arrival, after an id, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError>;
+
+    /// Checks every invariant on every row and replays every history; empty where all is well, at most 1,000 faults.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn verify(&self) -> Result<Vec<Fault>, LedgerError>;
+}
+
+/// What a ledger speaks for: stored when it is created, and never another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Base URL of the service.
+    pub endpoint: String,
+    /// Site name (`XA-SITE`).
+    pub site: String,
+}
+
+/// Who decided, and why: kept in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Person<'a> {
+    /// Login.
+    pub by: &'a str,
+    /// In their words.
+    pub why: &'a str,
+}
+
+/// A batch of leased records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchId(pub i64);
+
+/// What became of a chunk. Every record, held run and quarantined text is in exactly one of its counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ingested {
+    /// New rows, pending.
+    pub inserted: u64,
+    /// The same as before.
+    pub unchanged: u64,
+    /// Zero charges of what was never taken.
+    pub ignored: u64,
+    /// Newer versions of what was never taken.
+    pub replaced: u64,
+    /// Rows that are zero now and were never taken.
+    pub superseded: u64,
+    /// Rows that nothing was wanted of, wanted again.
+    pub revived: u64,
+    /// Held rows that map now.
+    pub released: u64,
+    /// Newer versions of what was sent.
+    pub restated: u64,
+    /// Sent rows that rules or mapping would price otherwise now.
+    pub drifted: u64,
+    /// Of those, the ones noted for the first time.
+    pub drifted_first: u64,
+    /// Newly held, by mapping or by the ledger itself.
+    pub held: u64,
+    /// Held before and still.
+    pub held_again: u64,
+    /// Waived by a person.
+    pub waived: u64,
+    /// Texts quarantined for the first time.
+    pub quarantined: u64,
+    /// Texts that were quarantined before.
+    pub quarantined_again: u64,
+}
+
+/// What [`Ledger::restate`] would change, for one resource and project. Charges are exact sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repricing {
+    /// AMIE resource.
+    pub resource: Arc<str>,
+    /// AMIE project that the rows are charged to now.
+    pub project: Arc<str>,
+    /// Rows.
+    pub records: u64,
+    /// Their charge now.
+    pub old: Decimal,
+    /// Their charge then (under the project above, also where the project itself would change).
+    pub new: Decimal,
+}
+
+/// What a dead process had left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Batches without an answer.
+    pub batches: u64,
+    /// Their rows: `unknown` now.
+    pub records: u64,
+}
+
+/// What a sender wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// All records of a message are of one type.
+    pub usage_type: UsageType,
+    /// At most so many records.
+    pub max_records: usize,
+    /// At most so many bytes of body, envelope and commas included. A single record that is larger goes alone.
+    pub max_bytes: usize,
+    /// Until when nobody else may take them.
+    pub lease_seconds: u32,
+    /// Epoch seconds.
+    pub now: i64,
+    /// Also compute records of unknown fate. (Storage and adjustment records never are.)
+    pub resend_unknown: bool,
+    /// A newer version may go when the one before has been accepted for so long without being loaded.
+    pub quiet_seconds: u32,
+}
+
+impl LeaseRequest {
+    /// 1,000 records, 192 KiB, 15 minutes, with what is of unknown fate, and a day and a half of quiet.
+    #[must_use]
+    pub fn new(usage_type: UsageType, now: i64) -> Self {
+        Self {
+            usage_type,
+            max_records: 1_000,
+            max_bytes: 192 * 1024,
+            lease_seconds: 900,
+            now,
+            resend_unknown: true,
+            quiet_seconds: 36 * 3600,
+        }
+    }
+}
+
+/// Bytes of a message around its records: `{"UsageType":"Compute","Records":[]}`. Between two records is one comma.
+#[must_use]
+pub fn envelope_bytes(usage_type: UsageType) -> usize {
+    r#"{"UsageType":"","Records":[]}"#.len() + usage_type.as_str().len()
+}
+
+/// Records handed to a sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// To be settled.
+    pub batch: BatchId,
+    /// Their type.
+    pub usage_type: UsageType,
+    /// The records, in key order; never empty.
+    pub records: Vec<LeasedRecord>,
+}
+
+/// One record handed to a sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeasedRecord {
+    /// The run key.
+    pub key: String,
+    /// The version.
+    pub version: u32,
+    /// The bytes that were ingested.
+    pub payload: Vec<u8>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// Queued by the service.
+    pub accepted: u64,
+    /// Refused by the service.
+    pub rejected: u64,
+    /// May have arrived.
+    pub unknown: u64,
+    /// Pending again: never left.
+    pub not_sent: u64,
+}
+
+/// A record as the service shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// Among the loaded ones.
+    Loaded {
+        /// Its type.
+        usage_type: UsageType,
+        /// AMIE resource name.
+        resource: String,
+        /// The site's record id.
+        local_record_id: String,
+        /// Submit time, epoch seconds.
+        submit: Option<i64>,
+        /// The charge shown.
+        charge: Option<Decimal>,
+        /// Digits behind the point as written, where known (`12.50` has two).
+        charge_places: Option<u8>,
+        /// When it was loaded, epoch seconds.
+        loaded_at: Option<i64>,
+    },
+    /// Among the failed ones.
+    Failed {
+        /// Its type.
+        usage_type: UsageType,
+        /// AMIE resource name.
+        resource: String,
+        /// The site's record id.
+        local_record_id: String,
+        /// Submit time, epoch seconds.
+        submit: Option<i64>,
+        /// The service's words.
+        error: String,
+        /// `FailedRecordID`.
+        failed_id: Option<String>,
+        /// Our key, echoed.
+        local_reference: Option<String>,
+        /// When the service processed it, epoch seconds.
+        processed_at: Option<i64>,
+    },
+}
+
+/// What sightings said. Every sighting is in exactly one count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Confirmed {
+    /// Loaded now.
+    pub loaded: u64,
+    /// Failed now.
+    pub failed: u64,
+    /// Newer than what we know and of another charge: an alarm.
+    pub mismatched: u64,
+    /// Known before.
+    pub again: u64,
+    /// Of an earlier version or an earlier send.
+    pub stale: u64,
+    /// Without the submit time, charge or time of loading that it takes.
+    pub incomplete: u64,
+    /// The row is being sent or waits for its turn: ask again.
+    pub not_now: u64,
+    /// Not in this ledger.
+    pub foreign: u64,
+}
+
+/// Which rows to make pending again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Retry {
+    /// These.
+    Keys(Vec<String>),
+    /// All rejected ones, or those refused with these words.
+    Rejected(Option<String>),
+    /// All failed ones, or those failed with these words.
+    Failed(Option<String>),
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// It maps now.
+    Released,
+    /// A person approved it.
+    Approved,
+    /// A person wants it never charged; stays so while reason and source are the same.
+    Waived,
+    /// Rules skip it now, or its charge is zero.
+    Skipped,
+}
+
+impl HoldEnd {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Approved => "approved",
+            Self::Waived => "waived",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Counts and sums over the whole ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Rows by state; a state without rows is not in it.
+    pub states: BTreeMap<State, u64>,
+    /// Open holds, also those beside rows that were sent.
+    pub held_total: u64,
+    /// Quarantined texts that nobody has looked at.
+    pub quarantined_open: u64,
+    /// Rows and exact charges.
+    pub charges: Vec<ChargeTotal>,
+}
+
+impl Totals {
+    /// Rows in a state.
+    #[must_use]
+    pub fn count(&self, state: State) -> u64 {
+        self.states.get(&state).copied().unwrap_or(0)
+    }
+}
+
+/// The exact sum of charges of one resource, project and state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargeTotal {
+    /// Type of record.
+    pub usage_type: UsageType,
+    /// AMIE resource.
+    pub resource: Arc<str>,
+    /// AMIE project.
+    pub project: Arc<str>,
+    /// State.
+    pub state: State,
+    /// Rows.
+    pub records: u64,
+    /// Sum of the charges that the state speaks of.
+    pub charge: Decimal,
+}
+
+/// What was sent and is not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaiting {
+    /// Type of record.
+    pub usage_type: UsageType,
+    /// Accepted and unknown rows.
+    pub records: u64,
+    /// When the earliest of them was first sent, epoch seconds (or a little before).
+    pub earliest_sent: i64,
+}
+
+/// What to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Find {
+    /// A run key, exactly.
+    Key(String),
+    /// A wire record id, exactly, on any resource.
+    Record(String),
+    /// A job: its record id, with or without what follows the number (`91`, `91.pbssrv`, `91_4`).
+    Job(String),
+}
+
+/// One thing that happened to a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Order of events in this ledger.
+    pub seq: i64,
+    /// When, epoch seconds.
+    pub at: i64,
+    /// What.
+    pub what: What,
+    /// The version it speaks of, where it names one.
+    pub version: Option<u32>,
+    /// The batch it speaks of.
+    pub batch: Option<BatchId>,
+    /// The chunk it speaks of.
+    pub chunk: Option<i64>,
+    /// Who decided, where a person did.
+    pub by: Option<String>,
+    /// More, for people.
+    pub detail: String,
+}
+
+/// What an [`Entry`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The row moved.
+    Moved(Event),
+    /// The row stayed, and something is to be known about it.
+    Noted(Note),
+}
+
+/// What is noted without moving a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// A hold was opened, or its question changed.
+    HoldOpened,
+    /// A hold was closed.
+    HoldClosed,
+    /// Rules or mapping would price it otherwise.
+    Drifted,
+    /// The service shows a newer load with another charge.
+    Mismatched,
+}
+
+impl What {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Moved(event) => event.as_str(),
+            Self::Noted(Note::HoldOpened) => "hold-opened",
+            Self::Noted(Note::HoldClosed) => "hold-closed",
+            Self::Noted(Note::Drifted) => "drifted",
+            Self::Noted(Note::Mismatched) => "mismatched",
+        }
+    }
+
+    /// Reads the word back.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        let notes = [Note::HoldOpened, Note::HoldClosed, Note::Drifted, Note::Mismatched];
+        let all = Event::ALL.into_iter().map(Self::Moved).chain(notes.into_iter().map(Self::Noted));
+        all.into_iter().find(|what| what.as_str() == word)
+    }
+}
+
+/// What needs a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// Open holds, by reason code.
+    Holds,
+    /// Rejected rows, by the service's words.
+    Rejected,
+    /// Failed rows, by the service's words.
+    Failed,
+    /// Rows of unknown fate, by usage type.
+    Unknown,
+    /// Open quarantined texts, by reason code.
+    Quarantine,
+}
+
+/// Things with one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The reason.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Some of them.
+    pub examples: Vec<String>,
+}
+
+/// A question to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The run key.
+    pub key: String,
+    /// Type of record.
+    pub usage_type: UsageType,
+    /// Reason code.
+    pub reason: String,
+    /// What exactly, and what to do.
+    pub detail: String,
+    /// The normalised run as JSON; empty where the ledger itself holds a record.
+    pub run: String,
+    /// Digest of what the source said.
+    pub source_digest: u128,
+    /// Digest of the rules and tables that held it.
+    pub rules_digest: u128,
+    /// First seen, epoch seconds.
+    pub first_seen: i64,
+    /// Last seen, epoch seconds.
+    pub last_seen: i64,
+    /// The rendered record that an approval would send.
+    pub candidate: Option<Vec<u8>>,
+    /// Input file.
+    pub file: String,
+    /// First line, from 1.
+    pub line: u64,
+    /// How it ended; `None` while it is open.
+    pub closed: Option<ClosedHold>,
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedHold {
+    /// When, epoch seconds.
+    pub at: i64,
+    /// How: the word of a [`HoldEnd`].
+    pub how: String,
+    /// Who; empty where the ledger itself did.
+    pub by: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A quarantined text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// To close it by.
+    pub id: i64,
+    /// Source name.
+    pub source: String,
+    /// Reason code.
+    pub reason: String,
+    /// Reason in words.
+    pub detail: String,
+    /// The text.
+    pub text: Vec<u8>,
+    /// Input file where it was seen first.
+    pub file: String,
+    /// First line there, from 1.
+    pub line: u64,
+    /// First seen, epoch seconds.
+    pub first_seen: i64,
+    /// Last seen, epoch seconds.
+    pub last_seen: i64,
+}
+
+/// A broken invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The key, or what else it is about.
+    pub about: String,
+    /// What is wrong.
+    pub what: String,
 }

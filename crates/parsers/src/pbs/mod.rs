@@ -1,0 +1,238 @@
+//! Reads the accounting logs of OpenPBS, PBS Pro and TORQUE (`server_priv/accounting/YYYYMMDD`).
+//!
+//! A log is a sequence of records, `MM/DD/YYYY HH:MM:SS;L;id;message`. `E` (a run ended) and `R` (a run ended, and the job is to run
+//! again) become a [`Run`](crate::Run); the other letters are counted as [`Note`]s. What the formats do not say and the reader must
+//! know is in the files beside this one: `frame` (where a record ends), `message` and `key` (where a value ends), `allocation` (what a
+//! job was given), `releases` (when an `E` does not say what was used).
+//!
+//! # Forgery
+//!
+//! The servers escape nothing, and users choose the account (`-A`), newlines included. Caught are: keys imitated in a value; a whole
+//! record imitated behind a newline, if the record that is torn by it does not itself imitate a complete one. **Not caught**, because
+//! the bytes are those of honest records: an account that completes its own record, adds others and begins one more
+//! for the rest; the second of several imitated records. A matching `S` record, or a submit filter that refuses newlines, catches those.
+//!
+//! # Example
+//!
+//! ```
+//! use parsers::pbs::{Reader, Releases};
+//! use parsers::Frame;
+//!
+//! let log = b"11/23/2026 02:29:41;E;0.pbssrv;user=alice group=physics account=\"proj-42\" project=_pbs_project_default \
+//!     jobname=plain queue=workq ctime=1795426177 qtime=1795426177 etime=1795426177 start=1795426177 exec_host=n01/0*2 \
+//!     exec_vnode=(n01:ncpus=2) Resource_List.ncpus=2 session=26052 end=1795426181 Exit_status=0 \
+//!     resources_used.walltime=00:00:03 run_count=1\n";
+//! let mut releases = Releases::default();
+//! releases.scan(log, 0);
+//! let mut core_seconds = 0;
+//! Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| {
+//!     if let Frame::Run(run) = frame {
+//!         core_seconds += run.cores.unwrap() * run.elapsed.unwrap();
+//!     }
+//! });
+//! assert_eq!(core_seconds, 6);
+//! ```
+
+mod allocation;
+mod frame;
+mod job;
+mod key;
+mod message;
+mod record;
+mod releases;
+mod value;
+
+pub use releases::Releases;
+
+use crate::run::{Frame, Note, NoteKind, Place, Quarantined, Reason, Run, bounded};
+use bstr::ByteSlice;
+use frame::{Framed, Frames, MAX_RECORD, Piece};
+use record::{Record, Subject};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Length of the part of `text` that consists of whole records: everything before the last line that begins one, since that record
+/// may continue over lines that are not read yet. 0 if there is only one. At the end of a file the caller takes the rest too.
+///
+/// Lines that no record can own (in front of the first, or more than 1 MiB behind the start of the last) are whole when another one begins.
+///
+/// ```
+/// let text = b"11/23/2026 02:31:29;D;1.s;requestor=a\n11/23/2026 02:31:30;D;2.s;req";
+/// assert_eq!(parsers::pbs::cut(text), 38);
+/// assert_eq!(parsers::pbs::cut(&text[38..]), 0);
+/// ```
+#[must_use]
+pub fn cut(text: &[u8]) -> usize {
+    frame::cut(text)
+}
+
+/// Start of the last record of a block: what of it to put in front of the next one, for [`Reader::read`] to look at.
+///
+/// ```
+/// let block = b"11/23/2026 02:31:29;D;1.s;requestor=a\n11/23/2026 02:31:30;D;2.s;requestor=a\n\n";
+/// assert_eq!(parsers::pbs::last_record(block), 38);
+/// ```
+#[must_use]
+pub fn last_record(block: &[u8]) -> usize {
+    frame::last_piece(block).map_or(block.len(), |(start, _)| start)
+}
+
+/// Reads blocks of an accounting log. It has no options yet.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Reader {}
+
+impl Reader {
+    /// Reads the records in `text[body]` and hands each to `visit`, in their order. Nothing is left out: the texts of the frames and
+    /// the newlines behind them are `text[body]`. A `body` outside of `text` has no frames.
+    ///
+    /// - `text[body]` consists of whole records, as [`cut`] gives them; `text[..body.start]` is the record before it (see [`last_record`]), or
+    ///   more of the log from some record's start on. It is looked at only to see whether that record is torn. Nothing after `body` is needed.
+    /// - `base_offset` is the offset of `body.start` in the source, as given to `releases`, which has scanned this body already.
+    /// - `last` says that `body` ends at the end of the file: a record that is not complete there is [`Reason::CutOff`], to be read
+    ///   when the file has grown. That is a line without its newline, or an open quote (a newline in an account, half written).
+    ///
+    /// Places are counted from `body.start`.
+    pub fn read<'a>(
+        &self,
+        text: &'a [u8],
+        body: Range<usize>,
+        base_offset: u64,
+        last: bool,
+        releases: &Releases,
+        visit: &mut dyn FnMut(Frame<'a>),
+    ) {
+        let before = text.get(..body.start).and_then(frame::last_piece).map(|(_, framed)| framed);
+        let body = text.get(body).unwrap_or_default();
+        let mut previous =
+            before.map_or(Neighbour::Whole, |framed| neighbour(&understand(framed, |_| false)));
+        for framed in Frames::new(body) {
+            let offset = base_offset.saturating_add(framed.offset as u64);
+            let understood = understand(framed, |id| releases.released_before(id, offset));
+            if framed.piece == Piece::Blank {
+                visit(frame(framed, understood, Neighbour::Whole, false));
+                continue;
+            }
+            let before = std::mem::replace(&mut previous, neighbour(&understood));
+            let end = framed.offset.saturating_add(framed.text.len());
+            let at_end = last && end.saturating_add(1) >= body.len();
+            visit(frame(framed, understood, before, at_end));
+        }
+    }
+}
+
+/// A piece that was understood.
+#[derive(Debug)]
+enum Understood<'a> {
+    Run(Run<'a>),
+    /// Another letter than `E` and `R`: its message is not read.
+    Letter(Record<'a>),
+    Other(NoteKind),
+}
+
+/// Reads one piece, whatever stands beside it.
+fn understand<'a>(framed: Framed<'a>, released: impl Fn(&[u8]) -> bool) -> Result<Understood<'a>, Reason> {
+    let text = framed.text;
+    match framed.piece {
+        Piece::Blank => return Ok(Understood::Other(NoteKind::Blank)),
+        _ if text.len() > MAX_RECORD => return Err(Reason::TooLong),
+        Piece::Stray => return Err(Reason::NotARecord),
+        Piece::Record => {}
+    }
+    let (_, record) = record::record(text).map_err(|_| Reason::Missing { field: "id" })?;
+    if let Some(second) = frame::second_start(text) {
+        return Err(Reason::Value {
+            field: Cow::Borrowed(TWO_RECORDS),
+            found: bounded(text.get(second..).unwrap_or_default()),
+            expected: "one record: a crash left part of it, and another one on its line",
+        });
+    }
+    if !matches!(record.letter, b'E' | b'R') {
+        return Ok(Understood::Letter(record));
+    }
+    let is_empty = record.message.is_empty();
+    match record::subject(record.id) {
+        Some(Subject::Reservation) => Ok(Understood::Other(NoteKind::Reservation)),
+        Some(Subject::Job(..)) if is_empty && record.letter == b'R' => {
+            Ok(Understood::Other(NoteKind::EmptyRerun))
+        }
+        Some(Subject::Job(..)) if is_empty => Err(Reason::Missing { field: "user" }),
+        Some(Subject::Job(kind, server)) => {
+            job::run(&record, kind, server, released(record.id), text, place(framed)).map(Understood::Run)
+        }
+        None => Err(value::refused("id", record.id, "a job's id, like 123.server or 123[4].server")),
+    }
+}
+
+/// What the piece before an `E` or `R` says of it.
+#[derive(Debug, Clone, Copy)]
+enum Neighbour<'a> {
+    Whole,
+    Torn,
+    /// Judged only if an `E` or `R` follows.
+    Letter(Record<'a>),
+}
+
+impl Neighbour<'_> {
+    fn is_torn(self) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::Torn => true,
+            Self::Letter(record) => record::is_torn(&record),
+        }
+    }
+}
+
+fn neighbour<'a>(understood: &Result<Understood<'a>, Reason>) -> Neighbour<'a> {
+    match understood {
+        Ok(Understood::Letter(record)) => Neighbour::Letter(*record),
+        Err(reason) if is_tear(reason) => Neighbour::Torn,
+        Ok(_) | Err(_) => Neighbour::Whole,
+    }
+}
+
+/// Makes the frame of a piece, with what stands before it and behind it.
+fn frame<'a>(
+    framed: Framed<'a>,
+    understood: Result<Understood<'a>, Reason>,
+    before: Neighbour<'a>,
+    at_end: bool,
+) -> Frame<'a> {
+    let (text, place) = (framed.text.as_bstr(), place(framed));
+    let note = |kind| Frame::Note(Note { kind, text, place });
+    let reason = match understood {
+        Err(Reason::TooLong) => Reason::TooLong,
+        _ if at_end && (!framed.terminated || may_go_on(&understood)) => Reason::CutOff,
+        Ok(Understood::Run(_)) if before.is_torn() => Reason::BesideTorn,
+        Ok(Understood::Run(run)) => return Frame::Run(run),
+        Ok(Understood::Letter(record)) => return note(NoteKind::Letter(record.letter)),
+        Ok(Understood::Other(kind)) => return note(kind),
+        Err(reason) => reason,
+    };
+    Frame::Quarantined(Quarantined { reason, text, place })
+}
+
+fn place(framed: Framed<'_>) -> Place {
+    Place { offset: framed.offset, len: framed.text.len(), line: framed.line }
+}
+
+/// True for a record, the file's last, whose next line may not be written yet: it ends inside of a user's text.
+fn may_go_on(understood: &Result<Understood<'_>, Reason>) -> bool {
+    match understood {
+        Ok(Understood::Letter(record)) => record::is_torn(record),
+        Err(Reason::OpenQuote { .. }) => true,
+        Err(Reason::Missing { field }) => matches!(*field, "queue" | "start" | "end"),
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// True for the reasons which say that the text goes on elsewhere, or that another record's text stands in it.
+fn is_tear(reason: &Reason) -> bool {
+    match reason {
+        Reason::NotARecord | Reason::TooLong | Reason::OpenQuote { .. } | Reason::Missing { .. } => true,
+        Reason::Value { field, .. } => field == TWO_RECORDS,
+        _ => false,
+    }
+}
+
+const TWO_RECORDS: &str = "record";

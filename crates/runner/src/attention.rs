@@ -1,0 +1,124 @@
+//! What needs a person, gathered from the ledger: one item a reason, with examples and what to do.
+
+use crate::ledger::{Ledger, LedgerError, List, State};
+use serde::Serialize;
+
+/// Things with one reason that wait for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// `held`, `rejected`, `failed`, `unknown`, `quarantined`.
+    pub kind: &'static str,
+    /// Reason code, or the service's own words.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// Some of them.
+    pub examples: Vec<Example>,
+    /// What to do about them.
+    pub advice: String,
+}
+
+/// One of the things that wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Example {
+    /// Ledger key, or file and line.
+    pub what: String,
+    /// What exactly is wrong.
+    pub detail: String,
+}
+
+/// Gathers all items, with up to `examples` examples each.
+///
+/// # Errors
+/// Where the ledger cannot be read.
+pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerError> {
+    let mut items = Vec::new();
+    for group in ledger.groups(List::Holds, 0)? {
+        let holds = ledger.holds(Some(&group.reason), "", examples)?;
+        items.push(Item {
+            kind: "held",
+            advice: hold_advice(&group.reason).to_owned(),
+            examples: holds
+                .into_iter()
+                .map(|hold| Example { what: hold.key, detail: hold.detail })
+                .collect(),
+            reason: group.reason,
+            count: group.count,
+        });
+    }
+    let troubled = [
+        (List::Rejected, State::Rejected, "rejected", REJECTED),
+        (List::Failed, State::Failed, "failed", FAILED),
+        (List::Unknown, State::Unknown, "unknown", UNKNOWN),
+    ];
+    for (list, _, kind, advice) in troubled {
+        for group in ledger.groups(list, examples)? {
+            items.push(Item {
+                kind,
+                advice: advice.to_owned(),
+                examples: group
+                    .examples
+                    .iter()
+                    .map(|key| Example { what: key.clone(), detail: String::new() })
+                    .collect(),
+                reason: group.reason,
+                count: group.count,
+            });
+        }
+    }
+    let quarantined = ledger.groups(List::Quarantine, 0)?;
+    if !quarantined.is_empty() {
+        let texts = ledger.quarantined(0, 1000)?;
+        for group in quarantined {
+            items.push(Item {
+                kind: "quarantined",
+                advice: QUARANTINED.to_owned(),
+                examples: texts
+                    .iter()
+                    .filter(|text| text.reason == group.reason)
+                    .take(examples)
+                    .map(|text| Example { what: format!("{}:{}", text.file, text.line), detail: text.detail.clone() })
+                    .collect(),
+                reason: group.reason,
+                count: group.count,
+            });
+        }
+    }
+    Ok(items)
+}
+
+const REJECTED: &str = "the service refused these records: put right what it names (a user or project that it does not know \
+     is usually missing in AMIE), then `amie-runner held retry KEY --reason '...'`";
+const FAILED: &str = "the service took these records and could not load them: ask the allocation service about the \
+     allocation that it names, then `amie-runner held retry KEY --reason '...'`";
+const UNKNOWN: &str = "these records may have arrived: compute records are sent again by the next run (the same bytes \
+     overwrite); settle others with `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
+const QUARANTINED: &str = "these lines could not be read: look at them in the file that is named; a record that is \
+     cut off is read when it is complete";
+
+/// What to do about a hold, by its reason.
+fn hold_advice(reason: &str) -> &'static str {
+    match reason {
+        "unknown-project" => "add the account to projects.csv, match it by a pattern, or skip it",
+        "no-account" => "the job ran without an account: waive it, or see that the scheduler enforces accounts",
+        "unknown-user" => "add the user to users.csv",
+        "no-user" => "the scheduler no longer knows the job's user: waive it, or look it up by the job's UID",
+        "unknown-resource" => "add a [[resource]] whose `when` covers these jobs",
+        "no-rate" => "add a [[resource.rate]] for that time",
+        "missing-quantity" => "add the missing column to the source, or write a formula that does without it",
+        "above-max-charge" => "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it",
+        "inconsistent" | "ambiguous-time" | "unknown-state" => {
+            "look at the record with `amie-runner explain ID`; put the source right, or waive it"
+        }
+        "node-release" => "the E record alone does not say what was used: charge it by hand, then waive it here",
+        "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
+        "unknown-owner" => "add the owner to the storage table, or waive it",
+        "service-treats-unset" => "set service_treats in [[storage]]",
+        "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
+        "identity-changed" => "a record that was sent would change its identity: undo the change of mapping, or waive it",
+        "grown-by-requeue" | "runaway-repair" => {
+            "a known false change of Slurm's accounting: the charge that was sent stays; waive the change, or have it corrected"
+        }
+        _ => "look at it with `amie-runner explain ID`; put right what it names, or `amie-runner held waive KEY --reason '...'`",
+    }
+}

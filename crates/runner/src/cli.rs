@@ -1,0 +1,250 @@
+//! The command line: what can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Reports what users of an HPC centre consumed to the AMIE Usage API: Slurm and PBS accounting and quota reports in,
+/// exact charges out, each run sent exactly once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "amie-runner",
+    version,
+    after_help = "Exit status: 0 all well; 1 done, but something new or overdue needs a person; 2 usage or configuration;\n\
+                  3 a service could not be reached, nothing is lost, run again.\n\n\
+                  stdout is data, stderr is for people."
+)]
+pub(crate) struct Cli {
+    /// Say more on stderr (twice: for debugging). AMIE_LOG takes a filter, for example AMIE_LOG=amie_usage=trace.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Threads to parse and map with; 0 for one per core.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub(crate) threads: usize,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole way on shipped real accounting data, against a sandbox of the API that it starts itself.
+    Demo(Demo),
+    /// Check a configuration, its tables and patterns, the key and the ledger.
+    Check(Check),
+    /// Read accounting files and write what was understood, one JSON object a line.
+    Parse(Parse),
+    /// Map accounting to usage records and write them, one JSON object a line; touches no ledger, needs no key.
+    Transform(Transform),
+    /// Nightly: read all sources, charge, submit, reconcile.
+    Run(Run),
+    /// Why a job's charge is what it is: source text, rule, arithmetic, history.
+    Explain(Explain),
+    /// What the ledger holds, and what needs a person.
+    Status(Status),
+    /// Runs that wait for a person: list, waive, approve, settle.
+    Held(Held),
+    /// A local stand-in for the Usage API, for trying things out.
+    Sandbox(Sandbox),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE", env = "AMIE_CONFIG", default_value = "config.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Folder to work in; made if it is not there.
+    #[arg(default_value = "amie-demo")]
+    pub(crate) folder: PathBuf,
+    /// Write this invocation's counts as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Write the findings as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Parse {
+    /// Format: sacct, pbs, quota:repquota-csv.
+    #[arg(long)]
+    pub(crate) format: String,
+    /// Zone of times without offset, for example America/Denver.
+    #[arg(long, value_name = "TZ", default_value = "UTC")]
+    pub(crate) timezone: String,
+    /// sacct: delimiter between fields; taken from the header where it is not given.
+    #[arg(long)]
+    pub(crate) delimiter: Option<String>,
+    /// sacct: columns, comma-separated, where the text has no header.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) columns: Option<Vec<String>>,
+    /// sacct: the delimiter is random (`-p --delimiter=NONCE`): newlines inside fields are text.
+    #[arg(long, requires = "delimiter")]
+    pub(crate) counted: bool,
+    /// Write quarantined frames as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) quarantine: Option<PathBuf>,
+    /// Files; `-` for standard input.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Transform {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Only this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Print bytes, runs, seconds, CPU seconds and MB/s instead of records.
+    #[arg(long)]
+    pub(crate) bench: bool,
+    /// With --bench: as JSON.
+    #[arg(long, requires = "bench")]
+    pub(crate) json: bool,
+    /// Write this invocation's counts as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+    /// Write held runs as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) held: Option<PathBuf>,
+    /// Write quarantined frames as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) quarantine: Option<PathBuf>,
+    /// Read these files instead of the source's paths (needs --source where there are several).
+    pub(crate) paths: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Only this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Print the exact messages that would be sent, one a line; touch nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write this invocation's counts as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+    /// Write a report page (HTML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print the counts as JSON on stdout.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) json: bool,
+    /// Keep asking for this many seconds whether the service has loaded what was sent.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Write the explanation as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Job id, LocalRecordID or ledger key.
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Write the status as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Held {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) action: Option<HeldAction>,
+    /// Write the list as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only this reason, for example unknown-project.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeldAction {
+    /// Close holds for good: these runs are not reported.
+    Waive(Decide),
+    /// Send runs that a brake held.
+    Approve(Decide),
+    /// Send rejected or failed records again as they are.
+    Retry(Decide),
+    /// Settle records whose outcome is unknown: the service has them, or it has not.
+    Settle {
+        #[command(flatten)]
+        decide: Decide,
+        /// What a person found out.
+        #[arg(long, value_enum)]
+        outcome: Found,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Found {
+    /// The service has the records.
+    Arrived,
+    /// The service has not got them: they are sent again.
+    Missing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decide {
+    /// Ledger keys, as `held` lists them.
+    #[arg(required = true)]
+    pub(crate) keys: Vec<String>,
+    /// Why; kept in the ledger.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sandbox {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Accept only this site name.
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    /// Accept only the key in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Milliseconds from the receipt of a record to its load.
+    #[arg(long, default_value_t = 1000, value_name = "MS")]
+    pub(crate) load_delay: u64,
+    /// Refuse records in which a field has a value: FIELD=VALUE=MESSAGE.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) refuse: Vec<String>,
+    /// Accept such records, but fail to load them: FIELD=VALUE=MESSAGE.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) fail_load: Vec<String>,
+    /// Go wrong on purpose, for example `html:503@post*2` (see the documentation of usage-sandbox).
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Vec<String>,
+    /// Keep the state in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Add records of the same identity instead of overwriting them.
+    #[arg(long)]
+    pub(crate) add: bool,
+}

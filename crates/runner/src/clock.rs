@@ -1,0 +1,49 @@
+//! The one place where the time of day is read.
+
+/// Now, epoch seconds.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // this is the clock module that the ban points to
+pub fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Epoch seconds as people read them: `2026-11-23 13:26:44Z`.
+#[must_use]
+pub fn show(epoch: i64) -> String {
+    amie_usage::wire::format_time(epoch)
+        .map_or_else(|| epoch.to_string(), |text| String::from_utf8_lossy(&text).replacen('T', " ", 1))
+}
+
+/// Measures wall time and this process's CPU time, for `--bench`.
+#[derive(Debug)]
+pub struct Stopwatch {
+    started: std::time::Instant,
+    cpu: std::time::Duration,
+}
+
+fn cpu_time() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    std::time::Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+impl Stopwatch {
+    /// Starts measuring.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { started: std::time::Instant::now(), cpu: cpu_time() }
+    }
+
+    /// Seconds by the clock on the wall.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Seconds of CPU time, user and system, of all threads.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        cpu_time().saturating_sub(self.cpu).as_secs_f64()
+    }
+}

@@ -1,0 +1,68 @@
+//! `status`: what the ledger holds, and what needs a person.
+
+use crate::cli;
+use crate::present::{self, Failure, heading};
+use runner::attention::{Item, gather};
+use runner::config::Config;
+use runner::exit::Exit;
+use runner::ledger::{Ledger, SqliteLedger, Totals};
+use runner::summary::LedgerTotals;
+use std::io::{self, IsTerminal};
+
+pub(crate) fn status(args: &cli::Status) -> Result<Exit, Failure> {
+    let config = Config::load(&args.config.config)?;
+    if !config.ledger.exists() {
+        return Err(Failure::Usage(format!(
+            "{}: there is no ledger yet; `amie-runner run` makes it",
+            config.ledger.display()
+        )));
+    }
+    let ledger = SqliteLedger::open_reader(&config.ledger)?;
+    let totals = ledger.totals()?;
+    let items = gather(&ledger, 3)?;
+    if args.json {
+        println!("{}", json(&totals, &items));
+    } else {
+        print!("{}", text(&totals, &items));
+    }
+    Ok(if items.is_empty() { Exit::Well } else { Exit::Attention })
+}
+
+fn json(totals: &Totals, items: &[Item]) -> serde_json::Value {
+    let charges: Vec<_> = totals
+        .charges
+        .iter()
+        .map(|total| {
+            serde_json::json!({
+                "usage_type": total.usage_type,
+                "resource": total.resource.as_ref(),
+                "project": total.project.as_ref(),
+                "state": total.state.to_string(),
+                "records": total.records,
+                "charge": total.charge,
+            })
+        })
+        .collect();
+    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "attention": items })
+}
+
+fn text(totals: &Totals, items: &[Item]) -> String {
+    let terminal = io::stdout().is_terminal();
+    let mut text = format!("{}\n{}", heading("Ledger", terminal), present::ledger_line(totals));
+    let rows = totals
+        .charges
+        .iter()
+        .map(|total| {
+            vec![
+                total.resource.to_string(),
+                total.project.to_string(),
+                total.state.to_string(),
+                total.records.to_string(),
+                total.charge.to_string(),
+            ]
+        })
+        .collect();
+    text += &present::table(&["resource", "project", "state", "records", "charge"], &[3, 4], rows);
+    text += &present::items(items, terminal);
+    text
+}

@@ -1,0 +1,95 @@
+//! What is wrong in a configuration or one of its tables: file, line, column, key, and what to do.
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One or more faults of a configuration.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub struct ConfigError {
+    /// What is wrong, beginning with `file:line:column:` where there is one.
+    pub message: String,
+    #[source_code]
+    source_code: Option<NamedSource<Arc<String>>>,
+    #[label("here")]
+    span: Option<SourceSpan>,
+    /// What to do.
+    #[help]
+    pub help: Option<String>,
+    /// Further faults found in the same reading.
+    #[related]
+    pub others: Vec<ConfigError>,
+}
+
+impl ConfigError {
+    /// A fault that has no place in a file.
+    #[must_use]
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source_code: None, span: None, help: None, others: Vec::new() }
+    }
+
+    /// The same, with advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The first fault, carrying the others; `None` where there is none.
+    #[must_use]
+    pub fn all(mut errors: Vec<Self>) -> Option<Self> {
+        if errors.is_empty() {
+            return None;
+        }
+        let mut first = errors.remove(0);
+        first.others.extend(errors);
+        Some(first)
+    }
+}
+
+/// A file's text, for errors that point into it.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    name: String,
+    text: Arc<String>,
+}
+
+impl Text {
+    pub(super) fn new(path: &Path, text: String) -> Self {
+        Self { name: path.display().to_string(), text: Arc::new(text) }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// A fault at a byte range of this text.
+    pub(super) fn error(&self, span: Range<usize>, message: impl std::fmt::Display) -> ConfigError {
+        let start = span.start.min(self.text.len());
+        let before = self.text.get(..start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let len = span.end.saturating_sub(start).min(self.text.len() - start);
+        // A whole table as the span would underline half of the file: point at its first line.
+        let len = self.text.get(start..start + len).and_then(|text| text.find('\n')).unwrap_or(len);
+        ConfigError {
+            message: format!("{}:{line}:{column}: {message}", self.name),
+            source_code: Some(NamedSource::new(&self.name, Arc::clone(&self.text)).with_language("toml")),
+            span: Some((start, len).into()),
+            help: None,
+            others: Vec::new(),
+        }
+    }
+}
+
+/// The candidate nearest to a misspelt word, if one is near.
+pub(crate) fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,937 @@
+//! The configuration: read once, checked whole, and from then on a value that nobody checks again.
+//!
+//! [`Config::load`] reads the file ([`file`]), its tables ([`tables`]), compiles the rules, and answers either a
+//! [`Config`] or every fault it found, each with its place ([`ConfigError`]).
+
+mod error;
+mod file;
+mod tables;
+
+pub(crate) use error::suggestion;
+pub use error::ConfigError;
+
+use amie_usage::{Decimal, UsageType};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use error::Text;
+use mapper::spec::{
+    Charged, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec, ResourceSpec, Rounding, RoundingMode, RuleError,
+    RulePlace, RulesSpec, ServiceTreats, SkipRule, SourceSpec, StorageSpec, When,
+};
+use mapper::{Rules, SourceRules};
+use parsers::OwnerKind;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// Its folder: relative paths are relative to it.
+    pub folder: PathBuf,
+    /// `site.name`, sent as XA-SITE.
+    pub site: String,
+    /// `site.timezone`.
+    pub timezone: Tz,
+    /// `[api]`, needed only to send.
+    pub api: Option<Api>,
+    /// Where the ledger lies.
+    pub ledger: PathBuf,
+    /// Sources in their order, disabled ones too.
+    pub sources: Vec<Source>,
+    /// Compiled rules.
+    pub rules: Rules,
+    /// The tables that were read: path and rows.
+    pub tables: Vec<(PathBuf, usize)>,
+    /// What works, but may not do what it seems to.
+    pub warnings: Vec<String>,
+}
+
+/// `[api]`.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Base URL.
+    pub url: String,
+    /// Where the key comes from.
+    pub key: KeySource,
+    /// Largest body of a POST, bytes.
+    pub max_body_bytes: usize,
+    /// Most records of a POST.
+    pub max_records: usize,
+    /// POSTs in flight.
+    pub concurrency: usize,
+    /// Types whose records may be sent again blindly, because the service overwrites.
+    pub overwrites: Vec<UsageType>,
+    /// Own CA bundle.
+    pub ca_bundle: Option<PathBuf>,
+    /// Plain HTTP to hosts other than this one.
+    pub allow_plain_http: bool,
+    /// Connect timeout.
+    pub connect_timeout: Duration,
+    /// Longest silence while reading an answer.
+    pub read_timeout: Duration,
+    /// Longest whole call.
+    pub total_timeout: Duration,
+}
+
+impl Api {
+    /// Whether an unknown outcome of this type may be answered by sending the same bytes again.
+    #[must_use]
+    pub fn may_resend(&self, usage_type: UsageType) -> bool {
+        self.overwrites.contains(&usage_type)
+    }
+}
+
+/// Where the API key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file, not readable by others.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A systemd credential.
+    Credential(String),
+}
+
+/// One `[[source]]`.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Disabled sources are only checked.
+    pub enabled: bool,
+    /// Paths and patterns, relative to the configuration's folder.
+    pub paths: Vec<String>,
+    /// What it holds.
+    pub kind: SourceKind,
+}
+
+/// What a source holds.
+#[derive(Debug)]
+pub enum SourceKind {
+    /// Slurm `sacct` text.
+    Sacct {
+        /// How to read it.
+        options: parsers::sacct::Options,
+        /// True where the delimiter is not configured: taken from the header.
+        guess_delimiter: bool,
+        /// What to do where users could have forged rows.
+        forgeable: Forgeable,
+        /// How its runs are mapped.
+        mapping: SourceRules,
+    },
+    /// PBS accounting logs.
+    Pbs {
+        /// How its runs are mapped.
+        mapping: SourceRules,
+    },
+    /// A quota report.
+    Quota {
+        /// Format.
+        format: parsers::quota::Format,
+        /// The kind of owner to take.
+        owner: OwnerKind,
+        /// When the report was made.
+        collected_at: CollectedAt,
+    },
+}
+
+/// When a quota report was made.
+#[derive(Debug, Clone)]
+pub enum CollectedAt {
+    /// The file's modification time.
+    Mtime,
+    /// A date in the file's name, midnight in the site's zone.
+    Name(regex::Regex),
+}
+
+/// What to do with text in which users could have forged rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgeable {
+    /// Charge, and say so in every summary.
+    Warn,
+    /// Hold every run.
+    Hold,
+    /// Charge.
+    Accept,
+}
+
+impl Config {
+    /// Reads and checks a configuration with its tables.
+    ///
+    /// # Errors
+    /// Every fault that was found, each with its place and advice.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let advice = match error.kind() {
+                std::io::ErrorKind::NotFound => "name a configuration with --config FILE",
+                std::io::ErrorKind::IsADirectory => "this is a folder: name the file in it",
+                std::io::ErrorKind::InvalidData => "this is not a text file",
+                _ => "see that the user who runs amie-runner may read it",
+            };
+            ConfigError::plain(format!("{}: cannot be read: {error}", path.display())).help(advice)
+        })?;
+        Self::parse(path, text)
+    }
+
+    fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+        let text = Text::new(path, text);
+        let file: file::File = toml::from_str(text.as_str()).map_err(|error| toml_error(&text, &error))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut reading = Reading { text: &text, folder: folder.to_owned(), errors: Vec::new(), tables: Vec::new() };
+        let config = reading.config(path, file);
+        match (config, ConfigError::all(reading.errors)) {
+            (Some(config), None) => Ok(config),
+            (_, Some(error)) => Err(error),
+            (None, None) => Err(ConfigError::plain(format!("{}: not usable", path.display()))),
+        }
+    }
+
+    /// The enabled sources, or the one that is named.
+    ///
+    /// # Errors
+    /// Where no source has that name.
+    pub fn selected(&self, name: Option<&str>) -> Result<Vec<&Source>, ConfigError> {
+        let Some(name) = name else { return Ok(self.sources.iter().filter(|source| source.enabled).collect()) };
+        match self.sources.iter().find(|source| source.name == name) {
+            Some(source) => Ok(vec![source]),
+            None => {
+                let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
+                let error = ConfigError::plain(format!("there is no source \"{}\"", name.escape_debug()));
+                Err(match suggestion(name, names.iter().copied()) {
+                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                    None => error.help(format!("the sources are: {}", names.join(", "))),
+                })
+            }
+        }
+    }
+
+    /// The folder-relative path as it stands on disk.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() { path.to_owned() } else { self.folder.join(path) }
+    }
+}
+
+/// Turns TOML's own errors into ours: place, and for a misspelt key the nearest one.
+fn toml_error(text: &Text, error: &toml::de::Error) -> ConfigError {
+    let message = error.message();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let span = error.span().unwrap_or(0..0);
+    match quoted.split_first() {
+        Some((unknown, known)) if message.starts_with("unknown field") => {
+            let error = text.error(span, format_args!("unknown key `{unknown}`"));
+            match suggestion(unknown, known.iter().copied()) {
+                Some(near) => error.help(format!("did you mean `{near}`? The keys here are: {}", known.join(", "))),
+                None => error.help(format!("the keys here are: {}", known.join(", "))),
+            }
+        }
+        Some((missing, _)) if message.starts_with("missing field") => {
+            text.error(span, format_args!("`{missing}` is missing")).help(format!("add `{missing} = ...` to this table"))
+        }
+        _ => text.error(span, message.lines().next().unwrap_or(message)),
+    }
+}
+
+/// One reading of a configuration: collects faults instead of stopping at the first.
+struct Reading<'a> {
+    text: &'a Text,
+    folder: PathBuf,
+    errors: Vec<ConfigError>,
+    tables: Vec<(PathBuf, usize)>,
+}
+
+/// Where the formula of a rate or storage rule stands, so that the compiler's offsets can be pointed at.
+#[derive(Default)]
+struct Spans {
+    resources: Vec<(Range<usize>, Vec<RateSpans>)>,
+    storage: Vec<(Range<usize>, Range<usize>)>,
+    patterns: Vec<Range<usize>>,
+    skips: Vec<Range<usize>>,
+}
+
+struct RateSpans {
+    rate: Range<usize>,
+    formula: Range<usize>,
+}
+
+impl Reading<'_> {
+    fn fail(&mut self, span: Range<usize>, message: impl std::fmt::Display) {
+        self.errors.push(self.text.error(span, message));
+    }
+
+    fn fail_with_help(&mut self, span: Range<usize>, message: impl std::fmt::Display, help: impl Into<String>) {
+        self.errors.push(self.text.error(span, message).help(help));
+    }
+
+    /// One of a few words.
+    fn word<T: Copy>(&mut self, value: &Spanned<String>, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let found = words.iter().find(|(word, _)| word == value.get_ref()).map(|(_, meaning)| *meaning);
+        if found.is_none() {
+            let list: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let word = value.get_ref().escape_debug().to_string();
+            let help = match suggestion(value.get_ref(), list.iter().copied()) {
+                Some(near) => format!("did you mean \"{near}\"? Possible are: {}", list.join(", ")),
+                None => format!("possible are: {}", list.join(", ")),
+            };
+            self.fail_with_help(value.span(), format_args!("{key}: \"{word}\" is not known"), help);
+        }
+        found
+    }
+
+    fn zone(&mut self, name: &Spanned<String>) -> Option<Tz> {
+        match name.get_ref().parse() {
+            Ok(zone) => Some(zone),
+            Err(_) => {
+                let near = suggestion(name.get_ref(), chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
+                let help = match near {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => "use a name of the IANA time zone database, like America/Denver or UTC".to_owned(),
+                };
+                let shown = name.get_ref().escape_debug().to_string();
+                self.fail_with_help(name.span(), format_args!("timezone: \"{shown}\" is not a time zone"), help);
+                None
+            }
+        }
+    }
+
+    /// A number as it is written in the file: never through floating point.
+    fn number(&mut self, value: &Spanned<toml::Value>, key: &str) -> Option<String> {
+        let written = match value.get_ref() {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(_) | toml::Value::Float(_) => {
+                self.text.as_str().get(value.span()).unwrap_or_default().replace('_', "")
+            }
+            other => {
+                self.fail(value.span(), format_args!("{key}: expected a number, found {}", other.type_str()));
+                return None;
+            }
+        };
+        match written.parse::<Decimal>() {
+            Ok(number) if !number.is_negative() => Some(number.to_string()),
+            Ok(_) => {
+                self.fail(value.span(), format_args!("{key}: must not be negative"));
+                None
+            }
+            Err(error) => {
+                self.fail(value.span(), format_args!("{key}: {error}"));
+                None
+            }
+        }
+    }
+
+    fn date(&mut self, value: &Spanned<toml::value::Datetime>, key: &str) -> Option<NaiveDate> {
+        let datetime = value.get_ref();
+        let date = datetime.date.and_then(|date| {
+            NaiveDate::from_ymd_opt(i32::from(date.year), u32::from(date.month), u32::from(date.day))
+        });
+        match date {
+            Some(date) if datetime.time.is_none() => Some(date),
+            _ => {
+                self.fail(value.span(), format_args!("{key}: expected a date like 2026-01-01, without a time"));
+                None
+            }
+        }
+    }
+
+    /// Reads a table named by the configuration.
+    fn table<T>(
+        &mut self,
+        path: &Spanned<PathBuf>,
+        key: &str,
+        read: fn(&Path) -> Result<Vec<T>, ConfigError>,
+    ) -> Option<Vec<T>> {
+        let full = if path.get_ref().is_absolute() { path.get_ref().clone() } else { self.folder.join(path.get_ref()) };
+        if !full.is_file() {
+            self.fail_with_help(
+                path.span(),
+                format_args!("{key}: there is no table {}", full.display()),
+                "relative paths are relative to the configuration's folder",
+            );
+            return None;
+        }
+        match read(&full) {
+            Ok(rows) => {
+                self.tables.push((full, rows.len()));
+                Some(rows)
+            }
+            Err(error) => {
+                self.errors.push(error);
+                None
+            }
+        }
+    }
+
+    fn config(&mut self, path: &Path, file: file::File) -> Option<Config> {
+        let timezone = self.zone(&file.site.timezone);
+        if file.site.name.is_empty() || file.site.name.chars().any(char::is_control) {
+            self.errors.push(ConfigError::plain("site.name is empty or holds control characters"));
+        }
+        let api = file.api.and_then(|api| self.api(api));
+        let ledger = self.ledger(&file.ledger.url);
+        let projects =
+            file.projects.table.as_ref().and_then(|path| self.table(path, "projects.table", tables::projects));
+        let users = file.users.table.as_ref().map(|path| self.table(path, "users.table", tables::users));
+        let mut spans = Spans::default();
+        let resources: Vec<_> =
+            file.resource.iter().map(|resource| self.resource(resource, &mut spans)).collect::<Vec<_>>();
+        let sources: Vec<_> =
+            file.source.iter().map(|source| self.source(source, timezone.unwrap_or(Tz::UTC))).collect();
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for source in &file.source {
+            *names.entry(source.get_ref().name.get_ref()).or_default() += 1;
+        }
+        for source in &file.source {
+            let name = &source.get_ref().name;
+            if names.get(name.get_ref().as_str()).is_some_and(|count| *count > 1) {
+                self.fail(name.span(), format_args!("there are two sources \"{}\"", name.get_ref().escape_debug()));
+            }
+        }
+        let storage: Vec<_> =
+            file.storage.iter().map(|storage| self.storage(storage, &names, &mut spans)).collect();
+        for source in &file.source {
+            let source = source.get_ref();
+            let charged = |storage: &Spanned<file::Storage>| storage.get_ref().source.get_ref() == source.name.get_ref();
+            if source.enabled && source.kind.get_ref() == "quota" && !file.storage.iter().any(charged) {
+                self.fail_with_help(
+                    source.name.span(),
+                    format_args!("no [[storage]] says how readings of \"{}\" are charged", source.name.get_ref().escape_debug()),
+                    "add a [[storage]] with this source, or set enabled = false",
+                );
+            }
+        }
+        let policy = self.policy(&file.policy);
+        spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
+        spans.skips = file.projects.skip.iter().map(Spanned::span).collect();
+        if !self.errors.is_empty() {
+            return None;
+        }
+        let spec = RulesSpec {
+            timezone: timezone?,
+            projects: projects.unwrap_or_default(),
+            project_patterns: file
+                .projects
+                .patterns
+                .into_iter()
+                .map(|pattern| {
+                    let pattern = pattern.into_inner();
+                    ProjectPattern {
+                        account: pattern.account,
+                        project: pattern.project,
+                        upper: pattern.upper,
+                        cluster: pattern.cluster,
+                    }
+                })
+                .collect(),
+            skip: file
+                .projects
+                .skip
+                .into_iter()
+                .map(|skip| {
+                    let skip = skip.into_inner();
+                    SkipRule { account: skip.account, cluster: skip.cluster }
+                })
+                .collect(),
+            users: users.flatten(),
+            resources: resources.into_iter().flatten().collect(),
+            storage: storage.into_iter().flatten().collect(),
+            policy,
+        };
+        let tables = std::mem::take(&mut self.tables);
+        let rules = match Rules::compile(spec) {
+            Ok(rules) => rules,
+            Err(errors) => {
+                for error in errors {
+                    let error = self.rule_error(&spans, &tables, error);
+                    self.errors.push(error);
+                }
+                return None;
+            }
+        };
+        let warnings = rules
+            .warnings()
+            .iter()
+            .map(|warning| self.rule_error(&spans, &tables, warning.clone()))
+            .map(|warning| match warning.help {
+                Some(help) => format!("{} ({help})", warning.message),
+                None => warning.message,
+            })
+            .collect();
+        Some(Config {
+            path: path.to_owned(),
+            folder: self.folder.clone(),
+            site: file.site.name,
+            timezone: timezone?,
+            api,
+            ledger: ledger?,
+            sources: sources.into_iter().flatten().collect(),
+            rules,
+            tables,
+            warnings,
+        })
+    }
+
+    /// Puts a place in the file to a fault that the rule compiler found.
+    fn rule_error(&self, spans: &Spans, tables: &[(PathBuf, usize)], error: RuleError) -> ConfigError {
+        let resource = |index: usize| spans.resources.get(index).map(|(span, _)| span.clone());
+        let rate = |resource: usize, rate: usize| {
+            spans.resources.get(resource).and_then(|(_, rates)| rates.get(rate)).map(|spans| spans.rate.clone())
+        };
+        let formula = |start: Option<usize>, offset: usize, len: usize| {
+            // A TOML string begins with its quote; escapes in a formula would be strange and shift this a little.
+            start.map(|start| start + 1 + offset..start + 1 + offset + len.max(1))
+        };
+        let table = |needle: &str| {
+            tables.iter().map(|(path, _)| path.display().to_string()).find(|path| path.contains(needle))
+        };
+        let span = match error.place {
+            RulePlace::ProjectPattern { index } => spans.patterns.get(index).cloned(),
+            RulePlace::SkipRule { index } => spans.skips.get(index).cloned(),
+            RulePlace::Resource { index } => resource(index),
+            RulePlace::Rate { resource, rate: index } | RulePlace::Factor { resource, rate: index } => {
+                rate(resource, index)
+            }
+            RulePlace::Formula { resource, rate, offset, len } => formula(
+                spans
+                    .resources
+                    .get(resource)
+                    .and_then(|(_, rates)| rates.get(rate))
+                    .map(|spans| spans.formula.start),
+                offset,
+                len,
+            ),
+            RulePlace::Storage { index } => spans.storage.get(index).map(|(span, _)| span.clone()),
+            RulePlace::StorageFormula { index, offset, len } => {
+                formula(spans.storage.get(index).map(|(_, formula)| formula.start), offset, len)
+            }
+            _ => None,
+        };
+        let at_line = match error.place {
+            RulePlace::ProjectRow { line } => Some(("project table", line)),
+            RulePlace::UserRow { line } => Some(("user table", line)),
+            RulePlace::OwnerRow { line, .. } => Some(("owner table", line)),
+            _ => None,
+        };
+        let placed = match (span, at_line) {
+            (Some(span), _) => self.text.error(span, &error.message),
+            (None, Some((what, line))) => {
+                let _ = &table;
+                ConfigError::plain(format!("{what}, line {line}: {}", error.message))
+            }
+            (None, None) => ConfigError::plain(error.message.clone()),
+        };
+        match error.help {
+            Some(help) => placed.help(help),
+            None => placed,
+        }
+    }
+
+    fn api(&mut self, api: file::Api) -> Option<Api> {
+        let mut keys = Vec::new();
+        if let Some(path) = &api.key_file {
+            let full = if path.is_absolute() { path.clone() } else { self.folder.join(path) };
+            keys.push(KeySource::File(full));
+        }
+        keys.extend(api.key_env.clone().map(KeySource::Environment));
+        keys.extend(api.key_credential.clone().map(KeySource::Credential));
+        if keys.len() > 1 {
+            self.fail(api.url.span(), "more than one of key_file, key_env, key_credential: say which one counts");
+        }
+        // Without any of them, systemd's LoadCredential=api-key:... is looked for.
+        let key = keys.pop().unwrap_or_else(|| KeySource::Credential("api-key".to_owned()));
+        let mut limit = |value: &Option<Spanned<usize>>, key: &str, default: usize, most: usize| match value {
+            None => default,
+            Some(value) if (1..=most).contains(value.get_ref()) => *value.get_ref(),
+            Some(value) => {
+                self.fail(value.span(), format_args!("{key} must be from 1 to {most}"));
+                default
+            }
+        };
+        let max_body_bytes = limit(&api.max_body_bytes, "max_body_bytes", 196_608, 64 << 20);
+        let max_records = limit(&api.max_records, "max_records", 1000, 100_000);
+        let concurrency = limit(&api.concurrency, "concurrency", 4, 64);
+        if !api.url.get_ref().starts_with("http://") && !api.url.get_ref().starts_with("https://") {
+            self.fail(api.url.span(), "url must begin with https://");
+        }
+        let overwrite = Some(file::ResendRule::Overwrite);
+        let compute = api.resend.compute.or(overwrite);
+        let overwrites = [
+            (UsageType::Compute, compute),
+            (UsageType::Storage, api.resend.storage),
+            (UsageType::Adjustment, api.resend.adjustment),
+        ];
+        Some(Api {
+            url: api.url.get_ref().trim_end_matches('/').to_owned(),
+            key,
+            max_body_bytes,
+            max_records,
+            concurrency,
+            overwrites: overwrites.into_iter().filter(|(_, rule)| *rule == overwrite).map(|(kind, _)| kind).collect(),
+            ca_bundle: api.ca_bundle.map(|path| if path.is_absolute() { path } else { self.folder.join(path) }),
+            allow_plain_http: api.allow_plain_http,
+            connect_timeout: Duration::from_secs(api.connect_timeout_seconds.unwrap_or(10)),
+            read_timeout: Duration::from_secs(api.read_timeout_seconds.unwrap_or(60)),
+            total_timeout: Duration::from_secs(api.total_timeout_seconds.unwrap_or(120)),
+        })
+    }
+
+    fn ledger(&mut self, url: &Spanned<String>) -> Option<PathBuf> {
+        if let Some(path) = url.get_ref().strip_prefix("sqlite:") {
+            let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+            if !path.as_os_str().is_empty() {
+                return Some(if path.is_absolute() { path.to_owned() } else { self.folder.join(path) });
+            }
+        }
+        let shown = url.get_ref().split('@').next_back().unwrap_or_default().escape_debug().to_string();
+        if url.get_ref().starts_with("postgres") {
+            self.fail_with_help(
+                url.span(),
+                "ledger.url: PostgreSQL is not supported by this version",
+                "use sqlite:PATH on a local disk",
+            );
+        } else {
+            self.fail_with_help(
+                url.span(),
+                format_args!("ledger.url: \"{shown}\" is not understood"),
+                "use sqlite:PATH, for example sqlite:ledger.db",
+            );
+        }
+        None
+    }
+
+    fn source(&mut self, source: &Spanned<file::Source>, site_zone: Tz) -> Option<Source> {
+        let written = source.get_ref();
+        let name = written.name.get_ref().clone();
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            self.fail(written.name.span(), "a source's name consists of letters, digits, '-', '_' and '.'");
+        }
+        let zone = match &written.timezone {
+            Some(zone) => self.zone(zone)?,
+            None => site_zone,
+        };
+        if written.enabled && written.collect.is_some() {
+            let span = written.collect.as_ref().map_or(source.span(), Spanned::span);
+            self.fail_with_help(
+                span,
+                "collect is not supported by this version",
+                "let a timer write sacct's output to files, name them in `paths`, and set enabled = false here",
+            );
+        }
+        let paths: Vec<String> = written.paths.iter().flatten().map(|path| path.get_ref().clone()).collect();
+        if written.enabled && paths.is_empty() && written.collect.is_none() {
+            self.fail(written.name.span(), format_args!("source \"{name}\" has no `paths`"));
+        }
+        for path in written.paths.iter().flatten() {
+            if let Err(error) = globset::Glob::new(path.get_ref()) {
+                self.fail(path.span(), format_args!("paths: {error}"));
+            }
+        }
+        let kind = self.word(
+            &written.kind,
+            "kind",
+            &[("sacct", Known::Sacct), ("pbs", Known::Pbs), ("quota", Known::Quota), ("sacct-json", Known::SacctJson)],
+        )?;
+        let kind = match kind {
+            Known::Sacct => self.sacct(written, zone)?,
+            Known::Pbs => SourceKind::Pbs { mapping: self.mapping(written)? },
+            Known::Quota => self.quota(source)?,
+            Known::SacctJson => {
+                self.fail_with_help(
+                    written.kind.span(),
+                    "kind: \"sacct-json\" is not supported by this version",
+                    "use kind = \"sacct\" with `sacct -X -D -P --format=...` (see the README)",
+                );
+                return None;
+            }
+        };
+        Some(Source { name, enabled: written.enabled, paths, kind })
+    }
+
+    fn sacct(&mut self, source: &file::Source, zone: Tz) -> Option<SourceKind> {
+        let forgeable = match &source.forgeable {
+            None => Forgeable::Warn,
+            Some(word) => self.word(
+                word,
+                "forgeable",
+                &[("warn", Forgeable::Warn), ("hold", Forgeable::Hold), ("accept", Forgeable::Accept)],
+            )?,
+        };
+        let mut options = parsers::sacct::Options { zone, columns: source.columns.clone(), ..Default::default() };
+        if let Some(delimiter) = &source.delimiter {
+            if delimiter.get_ref().is_empty() || delimiter.get_ref().contains('\n') {
+                self.fail(delimiter.span(), "delimiter: must not be empty, nor hold a newline");
+            }
+            options.delimiter = delimiter.get_ref().clone().into_bytes();
+        }
+        let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
+        Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
+    }
+
+    fn quota(&mut self, source: &Spanned<file::Source>) -> Option<SourceKind> {
+        let written = source.get_ref();
+        let need = |key: &str| format!("a quota source needs `{key}`");
+        let Some(format) = &written.format else {
+            self.fail_with_help(written.name.span(), need("format"), "for example format = \"repquota-csv\"");
+            return None;
+        };
+        let format = match format.get_ref().parse() {
+            Ok(format) => format,
+            Err(error) => {
+                self.fail(format.span(), error);
+                return None;
+            }
+        };
+        let Some(owner) = &written.owner else {
+            self.fail_with_help(written.name.span(), need("owner"), "owner = \"user\", \"group\", \"project\" or \"fileset\"");
+            return None;
+        };
+        let owner = self.word(
+            owner,
+            "owner",
+            &[
+                ("user", OwnerKind::User),
+                ("group", OwnerKind::Group),
+                ("project", OwnerKind::Project),
+                ("fileset", OwnerKind::Fileset),
+            ],
+        )?;
+        let Some(collected_at) = &written.collected_at else {
+            self.fail_with_help(
+                written.name.span(),
+                need("collected_at"),
+                "a quota report does not say when it was made: collected_at = \"mtime\", or { from = \"name\", pattern = '...' }",
+            );
+            return None;
+        };
+        let collected_at = match collected_at.get_ref() {
+            file::CollectedAt::Mtime => CollectedAt::Mtime,
+            file::CollectedAt::Name { pattern } => match regex::Regex::new(&format!("^(?:{pattern})$")) {
+                Ok(pattern) if pattern.captures_len() == 2 => CollectedAt::Name(pattern),
+                Ok(_) => {
+                    self.fail_with_help(
+                        collected_at.span(),
+                        "collected_at: the pattern must have one group, around the date",
+                        r"for example 'scratch-(\d{4}-\d{2}-\d{2})\.csv'",
+                    );
+                    return None;
+                }
+                Err(error) => {
+                    self.fail(collected_at.span(), format_args!("collected_at: {error}"));
+                    return None;
+                }
+            },
+        };
+        Some(SourceKind::Quota { format, owner, collected_at })
+    }
+
+    fn mapping(&mut self, source: &file::Source) -> Option<SourceRules> {
+        let words = [("account", ProjectFrom::Account), ("project", ProjectFrom::Project), ("group", ProjectFrom::Group)];
+        let mut project_from = Vec::new();
+        for word in source.project_from.iter().flatten() {
+            project_from.push(self.word(word, "project_from", &words)?);
+        }
+        if source.kind.get_ref() == "pbs" && project_from.is_empty() {
+            self.fail_with_help(
+                source.name.span(),
+                "a pbs source needs `project_from`",
+                "project_from = [\"account\"], [\"project\"] or [\"group\"], or several in the order to try; there is no implicit fallback",
+            );
+            return None;
+        }
+        let spec = SourceSpec {
+            name: source.name.get_ref().clone(),
+            cluster: source.cluster.clone(),
+            project_from,
+            local_record_id: source.local_record_id.as_ref().map(|template| template.get_ref().clone()),
+            hold_forgeable: false,
+            send_job_name: source.job_name.unwrap_or(false),
+        };
+        let span = source.local_record_id.as_ref().map_or(source.name.span(), Spanned::span);
+        let hold = source.forgeable.as_ref().is_some_and(|word| word.get_ref() == "hold");
+        match SourceRules::compile(SourceSpec { hold_forgeable: hold, ..spec }) {
+            Ok(rules) => Some(rules),
+            Err(error) => {
+                let help = error.help.clone().unwrap_or_default();
+                self.fail_with_help(span, &error.message, help);
+                None
+            }
+        }
+    }
+
+    fn resource(&mut self, resource: &Spanned<file::Resource>, spans: &mut Spans) -> Option<ResourceSpec> {
+        let written = resource.get_ref();
+        let name_span = written.name.span();
+        if written.name.get_ref().is_empty() {
+            self.fail(name_span.clone(), "name is empty");
+        }
+        if written.rate.is_empty() {
+            self.fail_with_help(
+                name_span.clone(),
+                "this resource has no rate",
+                "add a [[resource.rate]] with `from` and `charge`",
+            );
+        }
+        let mut rate_spans = Vec::new();
+        let mut rates = Vec::new();
+        for rate in &written.rate {
+            rate_spans.push(RateSpans { rate: rate.get_ref().from.span(), formula: rate.get_ref().charge.span() });
+            rates.push(self.rate(rate.get_ref()));
+        }
+        spans.resources.push((name_span, rate_spans));
+        let when = &written.when;
+        let list = |list: &file::OneOrMany| list.0.clone();
+        Some(ResourceSpec {
+            name: written.name.get_ref().clone(),
+            when: When {
+                cluster: list(&when.cluster),
+                partition: list(&when.partition),
+                qos: list(&when.qos),
+                account: list(&when.account),
+                user: list(&when.user),
+            },
+            rates: rates.into_iter().collect::<Option<_>>()?,
+        })
+    }
+
+    fn rate(&mut self, rate: &file::Rate) -> Option<RateSpec> {
+        let from = self.date(&rate.from, "from");
+        let until = rate.until.as_ref().map(|until| self.date(until, "until"));
+        let rate_by = match &rate.rate_by {
+            None => RateBy::Submit,
+            Some(word) => self.word(
+                word,
+                "rate_by",
+                &[("submit", RateBy::Submit), ("start", RateBy::Start), ("end", RateBy::End)],
+            )?,
+        };
+        let round = self.round(&rate.round)?;
+        let minimum = match &rate.minimum {
+            None => None,
+            Some(number) => Some(self.number(number, "minimum")?),
+        };
+        let mut factors = BTreeMap::new();
+        for (table, values) in &rate.factor {
+            let mut numbers = BTreeMap::new();
+            for (value, number) in values {
+                numbers.insert(value.clone(), self.number(number, &format!("factor.{table}.{value}"))?);
+            }
+            factors.insert(table.clone(), numbers);
+        }
+        Some(RateSpec {
+            from: from?,
+            until: match until {
+                None => None,
+                Some(until) => Some(until?),
+            },
+            rate_by,
+            charge: rate.charge.get_ref().clone(),
+            round,
+            minimum,
+            minimum_seconds: rate.minimum_seconds,
+            factors,
+        })
+    }
+
+    fn round(&mut self, round: &file::Round) -> Option<Rounding> {
+        let default = Rounding::default();
+        let places = match &round.places {
+            None => default.places,
+            Some(places) if *places.get_ref() <= 18 => *places.get_ref(),
+            Some(places) => {
+                self.fail(places.span(), "round.places: at most 18");
+                return None;
+            }
+        };
+        let mode = match &round.mode {
+            None => default.mode,
+            Some(word) => self.word(
+                word,
+                "round.mode",
+                &[
+                    ("half-even", RoundingMode::HalfEven),
+                    ("half-up", RoundingMode::HalfUp),
+                    ("up", RoundingMode::Up),
+                    ("down", RoundingMode::Down),
+                ],
+            )?,
+        };
+        Some(Rounding { places, mode })
+    }
+
+    fn storage(
+        &mut self,
+        storage: &Spanned<file::Storage>,
+        sources: &BTreeMap<&str, usize>,
+        spans: &mut Spans,
+    ) -> Option<StorageSpec> {
+        let written = storage.get_ref();
+        spans.storage.push((written.source.span(), written.charge.span()));
+        if !sources.contains_key(written.source.get_ref().as_str()) {
+            let help = match suggestion(written.source.get_ref(), sources.keys().copied()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "name a [[source]] of kind = \"quota\"".to_owned(),
+            };
+            let shown = written.source.get_ref().escape_debug().to_string();
+            self.fail_with_help(written.source.span(), format_args!("there is no source \"{shown}\""), help);
+        }
+        let service_treats = match &written.service_treats {
+            None => None,
+            Some(word) => Some(self.word(
+                word,
+                "service_treats",
+                &[("level", ServiceTreats::Level), ("sum", ServiceTreats::Sum)],
+            )?),
+        };
+        let owners = match &written.owners {
+            None => Vec::new(),
+            Some(path) => self.table(path, "storage.owners", tables::owners)?,
+        };
+        Some(StorageSpec {
+            source: written.source.get_ref().clone(),
+            resource: written.resource.clone(),
+            service_treats,
+            charge: written.charge.get_ref().clone(),
+            round: self.round(&written.round)?,
+            interval_days: written.interval_days.unwrap_or(1),
+            media_type: written.media_type.clone(),
+            system_copies: written.system_copies,
+            owners,
+        })
+    }
+
+    fn policy(&mut self, policy: &file::Policy) -> PolicySpec {
+        let mut charged = |word: &Option<Spanned<String>>, key: &str| match word {
+            None => Charged::Charge,
+            Some(word) => {
+                self.word(word, key, &[("charge", Charged::Charge), ("zero", Charged::Zero)]).unwrap_or_default()
+            }
+        };
+        let node_fail = charged(&policy.node_fail, "node_fail");
+        let boot_fail = charged(&policy.boot_fail, "boot_fail");
+        let preempted = charged(&policy.preempted, "preempted");
+        let requeued = charged(&policy.requeued, "requeued");
+        let failed = charged(&policy.failed, "failed");
+        let send_zero = match &policy.zero_charge {
+            None => false,
+            Some(word) => self.word(word, "zero_charge", &[("skip", false), ("send", true)]).unwrap_or(false),
+        };
+        let max_charge = policy.max_charge.as_ref().and_then(|number| self.number(number, "max_charge"));
+        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge }
+    }
+}
+
+/// The kinds of source that the configuration may name.
+#[derive(Clone, Copy)]
+enum Known {
+    Sacct,
+    SacctJson,
+    Pbs,
+    Quota,
+}
+
+#[cfg(test)]
+mod tests;

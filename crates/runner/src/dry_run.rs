@@ -1,0 +1,95 @@
+//! `--dry-run`: the exact messages that a run would send, worked out on a scratch copy of the ledger.
+
+use crate::clock;
+use crate::config::{Api, Config};
+use crate::engine::{self, Collected};
+use crate::ledger::{Binding, Ingested, LeaseRequest, Ledger, LedgerError, RecordOutcome, SqliteLedger};
+use crate::nightly::NightError;
+use crate::plan::Planned;
+use amie_usage::{UsageType, wire};
+use std::io;
+use std::path::Path;
+
+/// What a dry run found.
+#[derive(Debug)]
+pub struct DryRun {
+    /// What was read and mapped.
+    pub collected: Collected,
+    /// What the ledger would make of it.
+    pub ingested: Ingested,
+    /// Messages that would be sent.
+    pub messages: u64,
+    /// Records in them.
+    pub records: u64,
+}
+
+/// Why a dry run could not be.
+#[derive(Debug)]
+pub enum DryRunError<E> {
+    /// As in a real run.
+    Night(NightError),
+    /// The copy of the ledger could not be made.
+    Scratch(io::Error),
+    /// The caller's own.
+    Emit(E),
+}
+
+impl<E> From<LedgerError> for DryRunError<E> {
+    fn from(error: LedgerError) -> Self {
+        Self::Night(NightError::Ledger(error))
+    }
+}
+
+/// Hands each message's body to `emit`. The ledger itself is neither changed nor locked.
+///
+/// # Errors
+/// As in a real run, and whatever `emit` answers.
+pub fn dry_run<E>(
+    config: &Config,
+    planned: &[Planned<'_>],
+    api: &Api,
+    mut emit: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<DryRun, DryRunError<E>> {
+    let folder = tempfile::tempdir().map_err(DryRunError::Scratch)?;
+    let scratch = folder.path().join("ledger.db");
+    copy(&config.ledger, &scratch).map_err(DryRunError::Scratch)?;
+    let binding = Binding { endpoint: api.url.clone(), site: config.site.clone() };
+    let now = clock::now();
+    let mut ledger = SqliteLedger::open(&scratch, &binding, now)?;
+    ledger.recover(now)?;
+    let (collected, ingested) = engine::ingest(config, planned, &mut ledger, now)?;
+    collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
+    let mut found = DryRun { collected, ingested, messages: 0, records: 0 };
+    for usage_type in UsageType::ALL {
+        let request = LeaseRequest {
+            max_records: api.max_records,
+            max_bytes: api.max_body_bytes,
+            resend_unknown: api.may_resend(usage_type),
+            ..LeaseRequest::new(usage_type, now)
+        };
+        while let Some(leased) = ledger.lease(&request)? {
+            let records = leased.records.iter().map(|record| record.payload.as_slice());
+            emit(&wire::message_body(usage_type, records)).map_err(DryRunError::Emit)?;
+            found.messages += 1;
+            found.records += leased.records.len() as u64;
+            let outcomes = vec![RecordOutcome::Accepted; leased.records.len()];
+            ledger.settle(leased.batch, &outcomes, "dry run", now)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Copies a ledger with what its write-ahead log holds; a ledger that is not there yet is no error.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal"] {
+        let beside = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            std::path::PathBuf::from(name)
+        };
+        if beside(from).exists() {
+            std::fs::copy(beside(from), beside(to))?;
+        }
+    }
+    Ok(())
+}

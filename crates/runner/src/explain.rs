@@ -1,0 +1,174 @@
+//! Finds a job in the sources and says what mapping makes of it, and finds its rows in the ledger.
+
+use crate::config::Config;
+use crate::engine::job_rules;
+use crate::input::InputError;
+use crate::input::blocks::{Block, TooLong};
+use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Row};
+use crate::pipeline::format::Format;
+use crate::pipeline::{self, Emitted, File, Work};
+use crate::plan::Planned;
+use mapper::{Explanation, Mapper, Outcome, Rules, SourceRules};
+use parsers::pbs::Releases;
+use parsers::{Frame, Kind, Run};
+use std::convert::Infallible;
+
+/// A frame of the input that is about the job.
+#[derive(Debug)]
+pub struct Sighted {
+    /// The source's name.
+    pub source: String,
+    /// The file.
+    pub file: String,
+    /// First line, from 1.
+    pub line: u64,
+    /// The source's text, at most 8 KiB of it.
+    pub text: String,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a frame.
+#[derive(Debug)]
+pub enum Fate {
+    /// A run: why it is charged what it is.
+    Run(Box<Explanation>),
+    /// A step or an array parent: never charged by itself.
+    Informational(&'static str),
+    /// It could not be read.
+    Quarantined(String),
+}
+
+/// A row of the ledger with its history.
+#[derive(Debug)]
+pub struct Known {
+    /// The row.
+    pub row: Row,
+    /// What happened to it.
+    pub history: Vec<Entry>,
+    /// The question to a person, if there is or was one.
+    pub hold: Option<Hold>,
+    /// The record as it is (or would be) sent.
+    pub payload: Option<Vec<u8>>,
+}
+
+const MOST_TEXT: usize = 8 << 10;
+
+struct ExplainWork<'a> {
+    id: &'a str,
+    rules: &'a Rules,
+    source: &'a SourceRules,
+}
+
+impl ExplainWork<'_> {
+    /// Whether a run is what the person named: by job id (PBS: with or without the server), raw id, ledger key, or
+    /// the record id that mapping gives it.
+    fn is_meant(&self, mapper: &mut Mapper<'_>, run: &Run<'_>) -> bool {
+        let id = self.id.as_bytes();
+        let job = run.job_id.as_ref() as &[u8];
+        let short = job.split(|byte| *byte == b'.').next().unwrap_or_default();
+        let by_id = job == id || run.raw_id == id || (run.kind != Kind::Step && short == id);
+        // Record ids and keys begin with, or contain, the job's number: only such runs are worth mapping.
+        let digits = short.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+        let raw = run.raw_id.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+        let may = |number: &[u8]| !number.is_empty() && memchr::memmem::find(id, number).is_some();
+        if by_id || run.kind != Kind::Run || !(may(digits) || may(raw)) {
+            return by_id;
+        }
+        if mapper.key(run).as_str() == self.id {
+            return true;
+        }
+        match mapper.map(run) {
+            Outcome::Mapped(mapped) | Outcome::Zero(mapped) | Outcome::HeldForApproval(mapped, _) => {
+                mapped.record.local_record_id == self.id
+            }
+            Outcome::Skipped(_) | Outcome::Held(_) => false,
+        }
+    }
+}
+
+impl Work for ExplainWork<'_> {
+    type Output = Vec<Sighted>;
+
+    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Vec<Sighted> {
+        let mut found = Vec::new();
+        let mut mapper = Mapper::new(self.rules, self.source);
+        let mut sighted = |line: usize, text: &[u8], fate: Fate| {
+            found.push(Sighted {
+                source: self.source.name().to_owned(),
+                file: file.path.to_string(),
+                line: block.line + line as u64 + 1,
+                text: String::from_utf8_lossy(text.get(..MOST_TEXT).unwrap_or(text)).into_owned(),
+                fate,
+            });
+        };
+        file.reader.read(block, source_offset, releases, |frame| match frame {
+            Frame::Run(run) => {
+                if self.is_meant(&mut mapper, &run) {
+                    let fate = match run.kind {
+                        Kind::Run => Fate::Run(Box::new(mapper.explain(&run))),
+                        Kind::Step => Fate::Informational("a job step: part of its job, never charged beside it"),
+                        Kind::Parent => Fate::Informational("a whole array: its tasks are charged, not the array"),
+                        Kind::Other => Fate::Informational("not a job"),
+                    };
+                    sighted(run.place.line, run.text, fate);
+                }
+            }
+            Frame::Quarantined(bad) => {
+                // Torn text: what it is about can only be guessed from how it begins.
+                let begins = bad.text.starts_with(self.id.as_bytes())
+                    && bad.text.get(self.id.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
+                if begins || memchr::memmem::find(bad.text, format!(";{};", self.id).as_bytes()).is_some() {
+                    sighted(bad.place.line, bad.text, Fate::Quarantined(bad.reason.to_string()));
+                }
+            }
+            Frame::Note(_) => {}
+        });
+        found
+    }
+
+    fn too_long(&self, _: &File, _: &TooLong) -> Vec<Sighted> {
+        Vec::new()
+    }
+}
+
+/// Reads the sources and finds what they say of a job; and the files that could not be read.
+#[must_use]
+pub fn in_sources(config: &Config, planned: &[Planned<'_>], id: &str) -> (Vec<Sighted>, Vec<InputError>) {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for planned in planned {
+        let (Some(format), Some(source)) = (Format::of(planned.source), job_rules(planned.source)) else { continue };
+        let work = ExplainWork { id, rules: &config.rules, source };
+        let read = pipeline::run(&format, &planned.files.files, None, &work, |emitted| {
+            if let Emitted::Output(_, sighted, _) = emitted {
+                found.extend(sighted);
+            }
+            Ok::<_, Infallible>(())
+        });
+        match read {
+            Ok(remarks) => problems.extend(remarks.problems),
+            Err(never) => match never {},
+        }
+    }
+    (found, problems)
+}
+
+/// Finds a job's rows in the ledger: by key, by record id, by job id.
+///
+/// # Errors
+/// Where the ledger cannot be read.
+pub fn in_ledger(ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerError> {
+    let mut known: Vec<Known> = Vec::new();
+    for what in [Find::Key(id.to_owned()), Find::Record(id.to_owned()), Find::Job(id.to_owned())] {
+        for row in ledger.find(&what, 100)? {
+            if known.iter().any(|known| known.row.key == row.key) {
+                continue;
+            }
+            let history = ledger.history(&row.key)?;
+            let hold = ledger.hold(&row.key)?;
+            let payload = ledger.payload(&row.key)?;
+            known.push(Known { row, history, hold, payload });
+        }
+    }
+    Ok(known)
+}

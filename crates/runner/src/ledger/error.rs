@@ -1,0 +1,150 @@
+//! What can go wrong with a ledger, and what to do about it.
+
+use super::{Binding, IllegalEvent};
+use std::path::PathBuf;
+
+/// A failure of the ledger. Wherever one is returned, nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// Another runner has it.
+    #[error("{path}: another amie-runner is working with this ledger; wait for it, then run again")]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// It speaks for another service or site.
+    #[error(
+        "{path}: this ledger belongs to site {} at {}, not to site {} at {}; sent records of the one say nothing \
+         about the other. Name another `ledger` path in the configuration, or put the old site and endpoint back",
+        bound.site, bound.endpoint, wanted.site, wanted.endpoint
+    )]
+    OtherBinding {
+        /// The ledger.
+        path: PathBuf,
+        /// What it was created for.
+        bound: Box<Binding>,
+        /// What it was opened for.
+        wanted: Box<Binding>,
+    },
+    /// A newer program made it.
+    #[error(
+        "{path}: this ledger has schema version {found}, and this program knows versions up to {known}; use the \
+         newer amie-runner that made it (a ledger never goes back)"
+    )]
+    NewerSchema {
+        /// The ledger.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known version.
+        known: i64,
+    },
+    /// A database of something else.
+    #[error("{path}: this is a database, but not a ledger of amie-runner; name another path")]
+    NotALedger {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Locks and write-ahead logs are not safe there.
+    #[error(
+        "{path}: the ledger is on a {kind} file system, where locks and durable writes cannot be relied on; move it \
+         to a local disk"
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        path: PathBuf,
+        /// Its type.
+        kind: &'static str,
+    },
+    /// No space.
+    #[error("{path}: no space left for the ledger; free some, then run again (nothing is lost)")]
+    DiskFull {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// No permission to write.
+    #[error("{path}: the ledger cannot be written; check owner and mode of the file and its directory")]
+    ReadOnly {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("{path}: the ledger file is damaged ({detail}); stop, keep the file, and restore a backup")]
+    Corrupt {
+        /// The ledger.
+        path: PathBuf,
+        /// What the database said.
+        detail: String,
+    },
+    /// What is stored contradicts itself.
+    #[error("the ledger contradicts itself: {0}; run `ledger verify` and keep the file")]
+    Inconsistent(String),
+    /// Opening or locking failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Anything else that the database said.
+    #[error("{path}: {source}")]
+    Database {
+        /// The ledger.
+        path: PathBuf,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A chunk that contradicts itself.
+    #[error("this chunk cannot be taken in: {0}")]
+    BadChunk(String),
+    /// No such batch.
+    #[error("there is no batch {0}")]
+    NoSuchBatch(i64),
+    /// The batch has its answer already.
+    #[error("batch {0} was settled before")]
+    SettledBefore(i64),
+    /// Not one outcome a record.
+    #[error("batch {batch} has {records} records, but {outcomes} outcomes were given")]
+    OutcomeCount {
+        /// The batch.
+        batch: i64,
+        /// Its records.
+        records: usize,
+        /// Given outcomes.
+        outcomes: usize,
+    },
+    /// No such row.
+    #[error("there is no ledger row with key \"{0}\"")]
+    NoSuchKey(String),
+    /// No open hold (or no waived one, where a waiver is taken back).
+    #[error("\"{key}\" has no {wanted} hold")]
+    NoSuchHold {
+        /// The key.
+        key: String,
+        /// `open` or `waived`.
+        wanted: &'static str,
+    },
+    /// A hold that no approval can end.
+    #[error("\"{key}\" is held as {reason}, which cannot be approved: {advice}")]
+    CannotApprove {
+        /// The key.
+        key: String,
+        /// Why it is held.
+        reason: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// A sum of charges beyond 38 digits.
+    #[error("a sum of charges has more than 38 digits")]
+    ChargeOverflow,
+    /// An event that cannot happen.
+    #[error("\"{key}\": {source}")]
+    Illegal {
+        /// The key.
+        key: String,
+        /// The state and the event.
+        source: IllegalEvent,
+    },
+}

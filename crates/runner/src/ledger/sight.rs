@@ -1,0 +1,187 @@
+//! What a record that the service shows (loaded or failed) says about a row: pure judgements.
+//!
+//! The service may keep fewer digits than were sent, may show an older version of the same identity, and repeats old
+//! failures for as long as nobody acknowledges them. So nothing is believed by its id alone.
+
+use super::State;
+use super::row::Row;
+use amie_usage::Decimal;
+
+/// Clocks of this host and of the service may differ by this much, in seconds.
+pub const CLOCK_SKEW: i64 = 300;
+
+/// A record as the service shows it among the loaded ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// The charge it shows.
+    pub charge: Option<Decimal>,
+    /// Digits behind the point as it wrote them (`12.50` has two), where known; else those of `charge`.
+    pub charge_places: Option<u8>,
+    /// When it loaded it, epoch seconds.
+    pub loaded_at: Option<i64>,
+}
+
+/// What a load says about a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadVerdict {
+    /// The version that was sent last is charged.
+    Confirms {
+        /// When it was loaded.
+        at: i64,
+        /// The charge as shown.
+        charge: Decimal,
+    },
+    /// Known already.
+    Again,
+    /// Newer than what was sent or confirmed, and another charge: somebody must look.
+    Mismatch,
+    /// An older version of the same identity.
+    Stale,
+    /// The service left out what it takes to tell.
+    Incomplete,
+    /// The row is not awaited now (it is being sent, or waits for its turn): ask again later.
+    NotNow,
+}
+
+/// Judges a load of the row's identity.
+#[must_use]
+pub fn judge_load(row: &Row, load: &Load) -> LoadVerdict {
+    if matches!(row.state, State::Held | State::Pending | State::Sending | State::Superseded) {
+        return LoadVerdict::NotNow;
+    }
+    let (Some(sent), Some(charge), Some(at)) = (row.sent, load.charge, load.loaded_at) else {
+        return LoadVerdict::Incomplete;
+    };
+    let places = load.charge_places.unwrap_or(charge.places()).max(charge.places());
+    let equal = sent.charge.rounded(places) == charge;
+    if row.state == State::Loaded {
+        return match row.loaded {
+            Some((before, _)) if at > before && !equal => LoadVerdict::Mismatch,
+            _ => LoadVerdict::Again,
+        };
+    }
+    if at < sent.first_at.saturating_sub(CLOCK_SKEW) {
+        LoadVerdict::Stale
+    } else if equal {
+        LoadVerdict::Confirms { at, charge }
+    } else {
+        LoadVerdict::Mismatch
+    }
+}
+
+/// A record as the service shows it among the failed ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// Its words.
+    pub error: &'a str,
+    /// True where it carries an id that was never seen for this row; `None` where it carries none.
+    pub new_id: Option<bool>,
+    /// When the service processed it, epoch seconds, where known.
+    pub processed_at: Option<i64>,
+}
+
+/// What a failure says about a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureVerdict {
+    /// What was sent last could not be loaded.
+    Fails,
+    /// Known already, or of an earlier send.
+    Stale,
+    /// The row is being sent: ask again later.
+    NotNow,
+}
+
+/// Judges a failure of the row's identity.
+#[must_use]
+pub fn judge_failure(row: &Row, failure: &Failure<'_>) -> FailureVerdict {
+    match row.state {
+        State::Sending => return FailureVerdict::NotNow,
+        State::Accepted | State::Unknown => {}
+        _ => return FailureVerdict::Stale,
+    }
+    let too_old = match (failure.processed_at, row.sent) {
+        (Some(at), Some(sent)) => at < sent.last_at.saturating_sub(CLOCK_SKEW),
+        _ => false,
+    };
+    // Without an id or a time, the same words as before cannot be told from the failure before.
+    let nothing_new = failure.new_id.is_none()
+        && failure.processed_at.is_none()
+        && row.error.as_deref() == Some(failure.error);
+    if too_old || failure.new_id == Some(false) || nothing_new {
+        FailureVerdict::Stale
+    } else {
+        FailureVerdict::Fails
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RecordOutcome;
+    use super::super::row::tests::pending;
+    use super::*;
+
+    fn accepted(charge: &str) -> Row {
+        let mut row = pending();
+        row.wanted.as_mut().unwrap().charge = charge.parse().unwrap();
+        row.lease(1, 1_000).unwrap();
+        row.settle(&RecordOutcome::Accepted).unwrap();
+        row
+    }
+
+    fn load(charge: &str, at: i64) -> Load {
+        Load { charge: charge.parse().ok(), charge_places: None, loaded_at: Some(at) }
+    }
+
+    #[test]
+    fn a_load_confirms_by_charge_and_time() {
+        let row = accepted("12.456789");
+        let confirms = |charge: &str, at| {
+            assert_eq!(
+                judge_load(&row, &load(charge, at)),
+                LoadVerdict::Confirms { at, charge: charge.parse().unwrap() }
+            );
+        };
+        confirms("12.456789", 1_000);
+        confirms("12.46", 700);
+        confirms("12", 5_000);
+        assert_eq!(judge_load(&row, &load("12.46", 699)), LoadVerdict::Stale);
+        assert_eq!(judge_load(&row, &load("12.45", 1_000)), LoadVerdict::Mismatch);
+        assert_eq!(judge_load(&row, &Load { charge: None, ..load("12", 1) }), LoadVerdict::Incomplete);
+        assert_eq!(judge_load(&row, &Load { loaded_at: None, ..load("12", 1) }), LoadVerdict::Incomplete);
+    }
+
+    #[test]
+    fn trailing_zeros_as_written_count_as_digits() {
+        // 0.4 may be shown as 0 by a service that keeps whole units, but not as 0.00.
+        let row = accepted("0.4");
+        assert!(matches!(judge_load(&row, &load("0", 1_000)), LoadVerdict::Confirms { .. }));
+        let written = Load { charge_places: Some(2), ..load("0.00", 1_000) };
+        assert_eq!(judge_load(&row, &written), LoadVerdict::Mismatch);
+    }
+
+    #[test]
+    fn a_newer_load_with_another_charge_is_an_alarm_even_after_loading() {
+        let mut row = accepted("10");
+        row.load(1, 2_000, Decimal::new(10, 0)).unwrap();
+        assert_eq!(judge_load(&row, &load("10", 3_000)), LoadVerdict::Again);
+        assert_eq!(judge_load(&row, &load("9", 1_900)), LoadVerdict::Again);
+        assert_eq!(judge_load(&row, &load("9", 2_001)), LoadVerdict::Mismatch);
+    }
+
+    #[test]
+    fn an_old_failure_does_not_fail_a_new_send() {
+        let row = accepted("10");
+        let failure = Failure { error: "no allocation", new_id: Some(true), processed_at: None };
+        assert_eq!(judge_failure(&row, &failure), FailureVerdict::Fails);
+        assert_eq!(judge_failure(&row, &Failure { new_id: Some(false), ..failure }), FailureVerdict::Stale);
+        let timed = |at| Failure { new_id: None, processed_at: Some(at), ..failure };
+        assert_eq!(judge_failure(&row, &timed(699)), FailureVerdict::Stale);
+        assert_eq!(judge_failure(&row, &timed(1_001)), FailureVerdict::Fails);
+        let bare = Failure { new_id: None, ..failure };
+        assert_eq!(judge_failure(&row, &bare), FailureVerdict::Fails);
+        let mut retried = row.clone();
+        retried.error = Some("no allocation".into());
+        assert_eq!(judge_failure(&retried, &bare), FailureVerdict::Stale);
+        assert_eq!(judge_failure(&pending(), &failure), FailureVerdict::Stale);
+    }
+}

@@ -1,0 +1,209 @@
+//! What the service shows, held against what was sent.
+
+use super::Fail;
+use super::codes::type_code;
+use super::store::{NewEvent, Session, illegal};
+use crate::ledger::sight::{Failure, FailureVerdict, Load, LoadVerdict, judge_failure, judge_load};
+use crate::ledger::{Confirmed, Event, Note, Row, Sighting, What};
+use amie_usage::{Decimal, UsageType};
+use rusqlite::OptionalExtension;
+
+pub(super) fn confirm(
+    session: &mut Session<'_>,
+    sightings: &[Sighting],
+    now: i64,
+) -> Result<Confirmed, Fail> {
+    let mut report = Confirmed::default();
+    let mut reconciliation = None;
+    for sighting in sightings {
+        match sighting {
+            Sighting::Loaded {
+                usage_type,
+                resource,
+                local_record_id,
+                submit,
+                charge,
+                charge_places,
+                loaded_at,
+            } => {
+                let row = match shown(session, *usage_type, resource, local_record_id, *submit, None)? {
+                    Shown::Row(row) => row,
+                    other => {
+                        other.count(&mut report);
+                        continue;
+                    }
+                };
+                let load = Load { charge: *charge, charge_places: *charge_places, loaded_at: *loaded_at };
+                loaded(session, *row, &load, &mut reconciliation, &mut report, now)?;
+            }
+            Sighting::Failed {
+                usage_type,
+                resource,
+                local_record_id,
+                submit,
+                error,
+                failed_id,
+                local_reference,
+                processed_at,
+            } => {
+                let key = local_reference.as_deref();
+                let row = match shown(session, *usage_type, resource, local_record_id, *submit, key)? {
+                    Shown::Row(row) => row,
+                    other => {
+                        other.count(&mut report);
+                        continue;
+                    }
+                };
+                failed(session, *row, error, failed_id.as_deref(), *processed_at, &mut report, now)?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Whom a sighting is about.
+enum Shown {
+    Row(Box<Row>),
+    Foreign,
+    Incomplete,
+}
+
+impl Shown {
+    fn count(&self, report: &mut Confirmed) {
+        match self {
+            Self::Incomplete => report.incomplete += 1,
+            Self::Foreign | Self::Row(_) => report.foreign += 1,
+        }
+    }
+}
+
+/// The row with an identity. Without the submit time it takes our own key, echoed, or that only one row can be meant;
+/// and then only where the sighting has a key to echo at all (a failure).
+fn shown(
+    session: &Session<'_>,
+    usage_type: UsageType,
+    resource: &str,
+    local_record_id: &str,
+    submit: Option<i64>,
+    reference: Option<&str>,
+) -> Result<Shown, Fail> {
+    let Some(resource) = session.known_id(resource)? else { return Ok(Shown::Foreign) };
+    let sql = "SELECT key FROM identity WHERE usage_type = ?1 AND resource = ?2 AND local_record_id = ?3 \
+               AND (?4 IS NULL OR submit = ?4) ORDER BY submit LIMIT 1000";
+    let mut statement = session.connection.prepare_cached(sql)?;
+    let found =
+        statement.query_map((type_code(usage_type), resource, local_record_id, submit), |row| row.get(0))?;
+    let keys: Vec<String> = found.collect::<Result<_, _>>()?;
+    let key = match (submit, reference, keys.as_slice()) {
+        (_, _, []) => return Ok(Shown::Foreign),
+        (Some(_), _, [key, ..]) => key,
+        (None, Some(reference), keys) => match keys.iter().find(|key| *key == reference) {
+            Some(key) => key,
+            None => return Ok(Shown::Incomplete),
+        },
+        (None, None, _) => return Ok(Shown::Incomplete),
+    };
+    Ok(Shown::Row(Box::new(session.existing(key)?)))
+}
+
+fn loaded(
+    session: &mut Session<'_>,
+    before: Row,
+    load: &Load,
+    reconciliation: &mut Option<i64>,
+    report: &mut Confirmed,
+    now: i64,
+) -> Result<(), Fail> {
+    match judge_load(&before, load) {
+        LoadVerdict::Again => report.again += 1,
+        LoadVerdict::Stale => report.stale += 1,
+        LoadVerdict::Incomplete => report.incomplete += 1,
+        LoadVerdict::NotNow => report.not_now += 1,
+        LoadVerdict::Mismatch => {
+            report.mismatched += 1;
+            note_mismatch(session, &before, load, now)?;
+        }
+        LoadVerdict::Confirms { at, charge } => {
+            report.loaded += 1;
+            let event = match *reconciliation {
+                Some(event) => event,
+                None => session.note(&NewEvent::moved(now, Event::Loaded))?,
+            };
+            *reconciliation = Some(event);
+            let mut row = before.clone();
+            let events = row.load(event, at, charge).map_err(illegal(&row.key))?;
+            session.save(Some(&before), &row)?;
+            note_promotion(session, &row, &events, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes an alarm, once for each load however often it is seen.
+fn note_mismatch(session: &Session<'_>, row: &Row, load: &Load, now: i64) -> Result<(), Fail> {
+    let shown = load.charge.unwrap_or(Decimal::ZERO);
+    let sent = row.sent.map_or(Decimal::ZERO, |sent| sent.charge);
+    let detail = format!(
+        "the service shows {shown}, loaded at {}; version {} was sent with {sent}",
+        load.loaded_at.unwrap_or_default(),
+        row.sent.map_or(0, |sent| sent.version)
+    );
+    let what = What::Noted(Note::Mismatched);
+    let sql = "SELECT 1 FROM event WHERE key = ?1 AND what = ?2 AND detail = ?3";
+    let known = session.connection.prepare_cached(sql)?.exists((&row.key, what.as_str(), &detail))?;
+    if !known {
+        session.note(&NewEvent::of(now, what, row, &detail))?;
+    }
+    Ok(())
+}
+
+fn note_promotion(session: &Session<'_>, row: &Row, events: &[Event], now: i64) -> Result<(), Fail> {
+    for event in events.iter().filter(|event| **event == Event::Promoted) {
+        session.note(&NewEvent::of(now, What::Moved(*event), row, "the version before is settled"))?;
+    }
+    Ok(())
+}
+
+fn failed(
+    session: &mut Session<'_>,
+    before: Row,
+    error: &str,
+    failed_id: Option<&str>,
+    processed_at: Option<i64>,
+    report: &mut Confirmed,
+    now: i64,
+) -> Result<(), Fail> {
+    let known = "SELECT 1 FROM failure WHERE key = ?1 AND id = ?2";
+    let new_id = match failed_id {
+        None => None,
+        Some(id) => {
+            let found: Option<i64> = session
+                .connection
+                .prepare_cached(known)?
+                .query_row((&before.key, id), |row| row.get(0))
+                .optional()?;
+            Some(found.is_none())
+        }
+    };
+    let verdict = judge_failure(&before, &Failure { error, new_id, processed_at });
+    // Once it was judged it is an old one, whatever is sent later.
+    if let Some(id) = failed_id
+        && verdict != FailureVerdict::NotNow
+    {
+        let sql = "INSERT OR IGNORE INTO failure (key, id) VALUES (?1, ?2)";
+        session.connection.prepare_cached(sql)?.execute((&before.key, id))?;
+    }
+    match verdict {
+        FailureVerdict::Stale => report.stale += 1,
+        FailureVerdict::NotNow => report.not_now += 1,
+        FailureVerdict::Fails => {
+            report.failed += 1;
+            let mut row = before.clone();
+            let events = row.fail(error).map_err(illegal(&row.key))?;
+            session.save(Some(&before), &row)?;
+            session.note(&NewEvent::of(now, What::Moved(Event::Failed), &before, error))?;
+            note_promotion(session, &row, &events, now)?;
+        }
+    }
+    Ok(())
+}

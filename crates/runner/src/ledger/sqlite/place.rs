@@ -1,0 +1,104 @@
+//! Where a ledger may live: a local file system, and one runner at a time.
+
+use crate::ledger::LedgerError;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// File systems where POSIX locks or write ordering do not hold between hosts, by `f_type` (statfs(2), and
+/// the kernel's and vendors' `super.h` files for those that the man page lacks).
+const NETWORK: [(u32, &str); 17] = [
+    (0x0000_6969, "NFS"),
+    (0x0000_517B, "SMB"),
+    (0xFE53_4D42, "SMB2"),
+    (0xFF53_4D42, "CIFS"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x1983_0326, "BeeGFS"),
+    (0x6573_5546, "FUSE"),
+    (0x00C3_6400, "Ceph"),
+    (0x5346_414F, "AFS"),
+    (0x6B41_4653, "AFS"),
+    (0x0102_1997, "9P"),
+    (0x7461_636F, "OCFS2"),
+    (0x0116_1970, "GFS2"),
+    (0xAAD7_AAEA, "PanFS"),
+    (0x2003_0528, "OrangeFS"),
+    (0x7375_7245, "Coda"),
+];
+
+fn network_kind(f_type: u64) -> Option<&'static str> {
+    // Sign extension of a 32-bit f_type differs by platform: the low half tells.
+    let low = u32::try_from(f_type & 0xFFFF_FFFF).ok()?;
+    NETWORK.iter().find(|(magic, _)| *magic == low).map(|(_, kind)| *kind)
+}
+
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Refuses network file systems.
+pub(super) fn check_local(path: &Path) -> Result<(), LedgerError> {
+    let directory = directory(path);
+    let stat = rustix::fs::statfs(&directory)
+        .map_err(|error| LedgerError::Io { path: directory.clone(), source: error.into() })?;
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, trivial_numeric_casts)]
+    // width differs by platform
+    let f_type = stat.f_type as u64;
+    match network_kind(f_type) {
+        Some(kind) => Err(LedgerError::NetworkFileSystem { path: directory, kind }),
+        None => Ok(()),
+    }
+}
+
+/// Takes the lock beside the ledger for the life of the returned file. The kernel lets go of it when the process ends,
+/// however it ends.
+pub(super) fn lock(path: &Path) -> Result<File, LedgerError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let io = |source| LedgerError::Io { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    // A process that is being started holds a copy of its parent's locks from fork to exec; and a runner that has
+    // just ended may still be on its way out. Neither is another runner: wait a moment before calling it one.
+    for _ in 0..PATIENCE {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { path, source }),
+        }
+    }
+    Err(LedgerError::Busy { path })
+}
+
+/// Attempts at the lock, 20 ms apart: one second.
+const PATIENCE: u32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_known_by_their_number() {
+        // tmpfs, ext4, xfs, overlayfs, zfs, btrfs
+        for local in [0x0102_1994, 0xEF53, 0x5846_5342, 0x794C_7630, 0x2FC1_2FC1, 0x9123_683E] {
+            assert_eq!(network_kind(local), None, "{local:x}");
+        }
+        assert_eq!(network_kind(0x6969), Some("NFS"));
+        assert_eq!(network_kind(0x0BD0_0BD0), Some("Lustre"));
+        assert_eq!(network_kind(0xFFFF_FFFF_FF53_4D42), Some("CIFS"), "sign-extended");
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_until_the_first_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.db");
+        let first = lock(&path).unwrap();
+        assert!(matches!(lock(&path), Err(LedgerError::Busy { .. })));
+        drop(first);
+        assert!(lock(&path).is_ok());
+        assert!(check_local(&path).is_ok());
+    }
+}

@@ -1,0 +1,350 @@
+//! What only shows from inside: sabotage by triggers, durability as another connection sees it, query plans, damage.
+
+use super::*;
+use crate::ledger::{Candidate, SourceFacts, envelope_bytes};
+use amie_usage::UsageType;
+use rusqlite::ffi;
+use tempfile::TempDir;
+
+const NOW: i64 = 1_800_000_000;
+const ADMIN: Person<'static> = Person { by: "root", why: "because" };
+
+fn binding() -> Binding {
+    Binding { endpoint: "https://usage.example".into(), site: "EXAMPLE".into() }
+}
+
+fn fresh() -> (TempDir, SqliteLedger) {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = SqliteLedger::open(&directory.path().join("ledger.db"), &binding(), NOW).unwrap();
+    (directory, ledger)
+}
+
+fn candidate(number: u32, payloads: &mut Vec<u8>) -> Candidate {
+    let start = payloads.len();
+    payloads.extend_from_slice(format!("{{\"id\":{number}}}").as_bytes());
+    Candidate {
+        key: format!("k{number:06}"),
+        usage_type: UsageType::Compute,
+        resource: "cpu".into(),
+        local_record_id: number.to_string(),
+        submit: 1,
+        username: "u".into(),
+        project: "p".into(),
+        charge: Decimal::new(15, 1),
+        payload: start..payloads.len(),
+        source_digest: 1,
+        facts: SourceFacts::default(),
+        only_if_sent: false,
+        file: 0,
+        line: 1,
+    }
+}
+
+use amie_usage::Decimal;
+
+fn chunk(numbers: std::ops::Range<u32>) -> Chunk {
+    let mut chunk = Chunk { source: "s".into(), files: vec!["f".into()], ..Chunk::default() };
+    for number in numbers {
+        let one = candidate(number, &mut chunk.payloads);
+        chunk.records.push(one);
+    }
+    chunk
+}
+
+fn count(ledger: &SqliteLedger, sql: &str) -> i64 {
+    // Another connection: it sees what is committed and nothing else.
+    let other = Connection::open(&ledger.path).unwrap();
+    other.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn rows_and_progress_are_stored_together_or_not_at_all() {
+    for table in ["progress", "payload", "quarantine", "hold", "tally"] {
+        let (_directory, mut ledger) = fresh();
+        ledger
+            .connection
+            .execute_batch(&format!(
+                "CREATE TRIGGER sabotage BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END"
+            ))
+            .unwrap();
+        let mut all = chunk(0..60);
+        all.progress = Some(Progress { path: "f".into(), offset: 9, frames: 1, complete: true });
+        all.quarantined.push(crate::ledger::QuarantinedText {
+            reason: "r".into(),
+            detail: String::new(),
+            text: b"x".to_vec(),
+            file: 0,
+            line: 1,
+        });
+        all.held.push(crate::ledger::HeldRun {
+            key: "h".into(),
+            usage_type: UsageType::Compute,
+            reason: "r".into(),
+            detail: String::new(),
+            run: "{}".into(),
+            source_digest: 1,
+            candidate: None,
+            file: 0,
+            line: 1,
+        });
+        assert!(ledger.ingest(&all, NOW).is_err(), "{table}");
+        for stored in
+            ["record", "identity", "progress", "chunk", "payload", "event", "hold", "quarantine", "name"]
+        {
+            assert_eq!(
+                count(&ledger, &format!("SELECT count(*) FROM {stored}")),
+                0,
+                "{stored} in spite of {table}"
+            );
+        }
+        // And the ledger goes on as if nothing had been tried.
+        ledger.connection.execute_batch("DROP TRIGGER sabotage").unwrap();
+        assert_eq!(ledger.ingest(&all, NOW).unwrap().inserted, 60);
+        assert_eq!(count(&ledger, "SELECT offset FROM progress"), 9);
+        assert_eq!(ledger.verify().unwrap(), []);
+    }
+}
+
+#[test]
+fn the_intent_to_send_is_committed_when_lease_returns() {
+    let (_directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..3), NOW).unwrap();
+    let leased = ledger.lease(&LeaseRequest::new(UsageType::Compute, NOW)).unwrap().unwrap();
+    assert_eq!(leased.records.len(), 3);
+    assert_eq!(count(&ledger, "SELECT count(*) FROM record WHERE state = 2"), 3);
+    assert_eq!(count(&ledger, "SELECT count(*) FROM event WHERE what = 'leased'"), 1);
+    // Power may fail at any moment after: the log is synced at each commit.
+    let level: i64 = ledger.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+    let mode: String = ledger.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!((level, mode.as_str()), (2, "wal"));
+}
+
+#[test]
+fn happy_paths_have_one_event_a_batch_and_payloads_go_when_all_is_loaded() {
+    let (_directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..200), NOW).unwrap();
+    ledger.ingest(&chunk(0..200), NOW).unwrap();
+    assert_eq!(count(&ledger, "SELECT count(*) FROM chunk"), 1, "a chunk without news leaves nothing");
+    let leased = ledger.lease(&LeaseRequest::new(UsageType::Compute, NOW)).unwrap().unwrap();
+    ledger.settle(leased.batch, &vec![RecordOutcome::Accepted; 200], "", NOW).unwrap();
+    let load = |number: u32| Sighting::Loaded {
+        usage_type: UsageType::Compute,
+        resource: "cpu".into(),
+        local_record_id: number.to_string(),
+        submit: Some(1),
+        charge: Some(Decimal::new(15, 1)),
+        charge_places: None,
+        loaded_at: Some(NOW),
+    };
+    let all: Vec<Sighting> = (0..200).map(load).collect();
+    ledger.confirm(all.get(..199).unwrap(), NOW).unwrap();
+    assert_eq!(count(&ledger, "SELECT count(*) FROM payload"), 1);
+    ledger.confirm(&all, NOW).unwrap();
+    assert_eq!(count(&ledger, "SELECT count(*) FROM payload"), 0);
+    assert_eq!(count(&ledger, "SELECT count(*) FROM event"), 5, "recorded, leased, accepted, loaded, loaded");
+    assert_eq!(ledger.verify().unwrap(), []);
+}
+
+#[test]
+fn a_chunk_keeps_the_bytes_of_its_news_only() {
+    let (_directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..100), NOW).unwrap();
+    ledger.ingest(&chunk(0..101), NOW).unwrap();
+    assert_eq!(count(&ledger, "SELECT bytes FROM payload WHERE chunk = 2"), "{\"id\":100}".len() as i64);
+}
+
+#[test]
+fn events_are_only_added() {
+    let (_directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..1), NOW).unwrap();
+    for sql in ["UPDATE event SET at = 0", "DELETE FROM event"] {
+        let error = ledger.connection.execute_batch(sql).unwrap_err();
+        assert!(error.to_string().contains("only added"), "{error}");
+    }
+}
+
+#[test]
+fn sending_and_listing_use_the_partial_indexes() {
+    let (_directory, ledger) = fresh();
+    for (sql, index) in [(send::READY, "record_by_state"), (send::QUIET, "record_waiting")] {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT key {sql}");
+        let mut statement = ledger.connection.prepare(&sql).unwrap();
+        let plan: Vec<String> =
+            statement.query_map((1, 0, 10), |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        let plan = plan.join("; ");
+        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[test]
+fn failures_of_the_file_have_names_and_advice() {
+    let path = Path::new("/var/lib/ledger.db");
+    let failed = |code: i32| {
+        Fail::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("words".into()))).at(path)
+    };
+    assert!(matches!(failed(ffi::SQLITE_FULL), LedgerError::DiskFull { .. }));
+    assert!(matches!(failed(ffi::SQLITE_READONLY), LedgerError::ReadOnly { .. }));
+    assert!(matches!(failed(ffi::SQLITE_CANTOPEN), LedgerError::ReadOnly { .. }));
+    assert!(matches!(failed(ffi::SQLITE_CORRUPT), LedgerError::Corrupt { .. }));
+    assert!(matches!(failed(ffi::SQLITE_NOTADB), LedgerError::NotALedger { .. }));
+    assert!(matches!(failed(ffi::SQLITE_BUSY), LedgerError::Busy { .. }));
+    assert!(matches!(failed(ffi::SQLITE_IOERR), LedgerError::Database { .. }));
+    for code in [ffi::SQLITE_FULL, ffi::SQLITE_READONLY, ffi::SQLITE_CORRUPT, ffi::SQLITE_IOERR] {
+        assert!(failed(code).to_string().starts_with("/var/lib/ledger.db: "), "{}", failed(code));
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let (_directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..10), NOW).unwrap();
+    let pages: i64 = ledger.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    ledger.connection.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
+    let error = ledger.ingest(&chunk(10..5_000), NOW).unwrap_err();
+    assert!(matches!(error, LedgerError::DiskFull { .. }), "{error}");
+    ledger.connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();
+    assert_eq!(ledger.verify().unwrap(), []);
+    let report = ledger.ingest(&chunk(0..5_000), NOW).unwrap();
+    assert_eq!((report.unchanged, report.inserted), (10, 4_990));
+}
+
+#[test]
+fn newer_schemas_and_other_databases_are_refused() {
+    let (directory, ledger) = fresh();
+    ledger.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(ledger);
+    let path = directory.path().join("ledger.db");
+    let error = SqliteLedger::open(&path, &binding(), NOW).unwrap_err();
+    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(SqliteLedger::open_reader(&path), Err(LedgerError::NewerSchema { .. })));
+
+    let path = directory.path().join("other.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(matches!(SqliteLedger::open(&path, &binding(), NOW), Err(LedgerError::NotALedger { .. })));
+    let tables: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tables, 1, "nothing was put into it");
+}
+
+/// A ledger with a row in every state.
+fn varied() -> (TempDir, SqliteLedger) {
+    let (directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..8), NOW).unwrap();
+    let request = LeaseRequest {
+        max_records: 6,
+        max_bytes: 6 * 8 + 5 + envelope_bytes(UsageType::Compute),
+        ..LeaseRequest::new(UsageType::Compute, NOW)
+    };
+    let leased = ledger.lease(&request).unwrap().unwrap();
+    assert_eq!(leased.records.len(), 6);
+    let outcomes = [
+        RecordOutcome::Accepted,
+        RecordOutcome::Accepted,
+        RecordOutcome::Refused("r".into()),
+        RecordOutcome::Unknown("u".into()),
+        RecordOutcome::NotSent("n".into()),
+        RecordOutcome::Accepted,
+    ];
+    ledger.settle(leased.batch, &outcomes, "", NOW).unwrap();
+    ledger
+        .confirm(
+            &[Sighting::Loaded {
+                usage_type: UsageType::Compute,
+                resource: "cpu".into(),
+                local_record_id: "0".into(),
+                submit: Some(1),
+                charge: Some(Decimal::new(15, 1)),
+                charge_places: None,
+                loaded_at: Some(NOW),
+            }],
+            NOW,
+        )
+        .unwrap();
+    // A newer version behind an accepted one, and one row on the wire.
+    let mut newer = chunk(1..2);
+    newer.payloads.push(b' ');
+    newer.records[0].payload.end += 1;
+    newer.records[0].source_digest = 2;
+    ledger.ingest(&newer, NOW).unwrap();
+    let request = LeaseRequest { max_records: 1, resend_unknown: false, ..request };
+    ledger.lease(&request).unwrap().unwrap();
+    let mut held = chunk(0..0);
+    held.held.push(crate::ledger::HeldRun {
+        key: "h".into(),
+        usage_type: UsageType::Compute,
+        reason: "r".into(),
+        detail: String::new(),
+        run: "{}".into(),
+        source_digest: 1,
+        candidate: None,
+        file: 0,
+        line: 1,
+    });
+    held.files = vec!["f".into()];
+    ledger.ingest(&held, NOW).unwrap();
+    (directory, ledger)
+}
+
+#[test]
+fn verify_finds_every_kind_of_damage() {
+    let (_directory, ledger) = varied();
+    assert_eq!(ledger.verify().unwrap(), []);
+    drop(ledger);
+    for damage in [
+        "UPDATE record SET state = 6 WHERE key = 'k000001'",
+        "UPDATE record SET state = 1 WHERE state = 3",
+        "UPDATE record SET state = 4 WHERE state = 2",
+        "UPDATE record SET flags = 0 WHERE state = 4",
+        "UPDATE record SET charge = '9' WHERE key = 'k000007'",
+        "UPDATE record SET sent_version = 7 WHERE state = 4",
+        "UPDATE record SET chunk = NULL, offset = NULL, len = NULL WHERE key = 'k000007'",
+        "UPDATE record SET offset = offset + 1 WHERE key = 'k000006'",
+        "UPDATE record SET digest = zeroblob(16) WHERE key = 'k000007'",
+        "UPDATE record SET batch = 99 WHERE state = 4",
+        "UPDATE record SET flags = flags | 8 WHERE key = 'k000007'",
+        "DELETE FROM record WHERE key = 'k000007'",
+        "DELETE FROM identity WHERE key = 'k000007'",
+        "UPDATE identity SET key = 'k000006' WHERE key = 'k000007'",
+        "DELETE FROM payload",
+        "UPDATE chunk SET live = live + 1",
+        "UPDATE batch SET waiting = waiting + 1",
+        "UPDATE batch SET settled_at = 1",
+        "UPDATE tally SET records = records + 1 WHERE state = 1",
+        "UPDATE tally SET charge = '3' WHERE state = 6",
+        "UPDATE hold SET closed_at = 1",
+        "INSERT INTO event (at, what, key, detail) VALUES (1, 'loaded', 'k000007', '')",
+        "INSERT INTO event (at, what, key, batch, detail) VALUES (1, 'refused', 'k000000', 1, '')",
+    ] {
+        let (_directory, ledger) = varied();
+        assert!(ledger.connection.execute(damage, []).unwrap() > 0, "{damage}");
+        let found = ledger.verify();
+        assert!(!matches!(&found, Ok(faults) if faults.is_empty()), "not found: {damage}");
+    }
+}
+
+#[test]
+fn a_row_is_written_and_read_back_as_it_was() {
+    let (_directory, mut ledger) = varied();
+    let rows = |ledger: &SqliteLedger| -> Vec<Row> {
+        ledger
+            .ask(|session| {
+                let sql = format!("SELECT {} FROM record ORDER BY key", store::COLUMNS);
+                let mut statement = session.connection.prepare(&sql)?;
+                let mut found = statement.query([])?;
+                let mut rows = Vec::new();
+                while let Some(row) = found.next()? {
+                    rows.push(session.read(row)?);
+                }
+                Ok(rows)
+            })
+            .unwrap()
+    };
+    let before = rows(&ledger);
+    assert_eq!(before.len(), 9);
+    ledger.change(|session| before.iter().try_for_each(|row| session.save(Some(row), row))).unwrap();
+    assert_eq!(rows(&ledger), before);
+    assert_eq!(ledger.retry(&Retry::Keys(vec!["k000002".into()]), ADMIN, NOW).unwrap(), 1);
+    assert_eq!(ledger.verify().unwrap(), []);
+}

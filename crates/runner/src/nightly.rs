@@ -1,0 +1,217 @@
+//! The nightly run: recover, take in, look again at what was held, send, reconcile; and how it ended.
+
+use crate::attention::{self, Item};
+use crate::clock;
+use crate::config::{Api, Config, KeySource, Source};
+use crate::crash;
+use crate::engine::{self, Collected};
+use crate::exit::Exit;
+use crate::ledger::{Binding, HoldEnd, Ingested, Ledger, LedgerError, Person, Recovered, SqliteLedger, Totals};
+use crate::pipeline::mapping::{Remapped, Rows, remap};
+use crate::plan::Planned;
+use crate::reconcile::{Reconciliation, reconcile};
+use crate::stored::StoredRun;
+use crate::submit::{Submission, submit};
+use amie_usage::wire::{Resend, ResendRules, Settings};
+use amie_usage::{ApiKey, Cancel, Client, ClientConfig, Stop, UsageType};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Accepted records that were not seen loaded for this long are overdue, seconds: three days.
+const OVERDUE: i64 = 3 * 86_400;
+
+/// What a night did.
+#[derive(Debug)]
+pub struct Night {
+    /// What was read and mapped.
+    pub collected: Collected,
+    /// What the ledger made of it.
+    pub ingested: Ingested,
+    /// What a run that died had left.
+    pub recovered: Recovered,
+    /// What was sent.
+    pub submission: Submission,
+    /// What the service said of it.
+    pub reconciliation: Reconciliation,
+    /// The ledger afterwards.
+    pub totals: Totals,
+    /// What needs a person.
+    pub items: Vec<Item>,
+    /// Records accepted long ago and not seen loaded.
+    pub overdue: u64,
+}
+
+/// Why a night could not be.
+#[derive(Debug, thiserror::Error)]
+pub enum NightError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The client cannot be set up: configuration.
+    #[error("{0}")]
+    Client(String),
+    /// A fault of this program.
+    #[error(transparent)]
+    Imbalance(#[from] crate::tally::Imbalance),
+}
+
+/// Reads the API key.
+///
+/// # Errors
+/// In words: which key, what is wrong, what to do.
+pub fn api_key(source: &KeySource) -> Result<ApiKey, String> {
+    match source {
+        KeySource::File(path) => ApiKey::from_file(path),
+        KeySource::Environment(name) => ApiKey::from_env(name),
+        KeySource::Credential(name) => ApiKey::from_credential(name),
+    }
+    .map_err(|error| error.to_string())
+}
+
+/// The client that a configuration describes.
+///
+/// # Errors
+/// In words: what is wrong with the key or the address.
+pub fn client(config: &Config, api: &Api, key: ApiKey) -> Result<Client, String> {
+    let rule = |usage_type| if api.may_resend(usage_type) { Resend::Overwrite } else { Resend::ConfirmFirst };
+    let settings = Settings {
+        resend: ResendRules {
+            compute: rule(UsageType::Compute),
+            storage: rule(UsageType::Storage),
+            adjustment: rule(UsageType::Adjustment),
+        },
+        ..Settings::default()
+    };
+    let client = ClientConfig {
+        connect_timeout: api.connect_timeout,
+        read_timeout: api.read_timeout,
+        total_timeout: api.total_timeout,
+        ca_bundle: api.ca_bundle.clone(),
+        allow_plain_http: api.allow_plain_http,
+        user_agent: concat!("amie-runner/", env!("CARGO_PKG_VERSION")).to_owned(),
+        settings,
+        ..ClientConfig::new(api.url.clone(), config.site.clone(), key)
+    };
+    Client::new(client).map_err(|error| error.to_string())
+}
+
+/// Opens the ledger of a configuration; `endpoint` is what it is bound to.
+///
+/// # Errors
+/// Where it is in use, bound to another service, or cannot be opened.
+pub fn open_ledger(config: &Config, endpoint: &str) -> Result<SqliteLedger, LedgerError> {
+    let binding = Binding { endpoint: endpoint.to_owned(), site: config.site.clone() };
+    SqliteLedger::open(&config.ledger, &binding, clock::now())
+}
+
+/// One night.
+///
+/// # Errors
+/// Where the ledger cannot be used. Trouble with the service is no error: it is in the result.
+pub async fn night(
+    config: &Config,
+    planned: &[Planned<'_>],
+    api: &Api,
+    client: &Client,
+    ledger: &mut dyn Ledger,
+    wait: Duration,
+    cancel: &Cancel,
+) -> Result<Night, NightError> {
+    let recovered = ledger.recover(clock::now())?;
+    crash::point("recovered");
+    let (collected, mut ingested) = engine::ingest(config, planned, ledger, clock::now())?;
+    collected.tally.check()?;
+    crash::point("ingested");
+    ingested.merge(&retry_holds(config, ledger)?);
+    let submission = submit(ledger, client, api, cancel).await?;
+    crash::point("submitted");
+    let reconciliation = match submission.stop {
+        Some(Stop::KeyRefused) => Reconciliation::default(),
+        _ => reconcile(ledger, client, wait, cancel).await?,
+    };
+    let totals = ledger.totals()?;
+    let items = attention::gather(ledger, 3)?;
+    let now = clock::now();
+    let overdue = ledger
+        .awaiting()?
+        .iter()
+        .filter(|awaiting| awaiting.usage_type == UsageType::Compute && awaiting.earliest_sent < now - OVERDUE)
+        .map(|awaiting| awaiting.records)
+        .sum();
+    Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, overdue })
+}
+
+/// Maps runs again that were held under other rules or tables, and whose input was not read again tonight.
+fn retry_holds(config: &Config, ledger: &mut dyn Ledger) -> Result<Ingested, LedgerError> {
+    let mut sum = Ingested::default();
+    for source in &config.sources {
+        let digest = engine::rules_digest(config, source);
+        let mut after = String::new();
+        loop {
+            let holds = ledger.open_holds_with_other_rules(digest, &after, 1000)?;
+            let Some(last) = holds.last() else { break };
+            after.clone_from(&last.key);
+            sum.merge(&retry_source(config, source, digest, &holds, ledger)?);
+        }
+    }
+    Ok(sum)
+}
+
+fn retry_source(
+    config: &Config,
+    source: &Source,
+    digest: u128,
+    holds: &[crate::ledger::Hold],
+    ledger: &mut dyn Ledger,
+) -> Result<Ingested, LedgerError> {
+    let Some(rules) = engine::job_rules(source) else { return Ok(Ingested::default()) };
+    let mut rows = Rows::new(&source.name, digest);
+    let mut skipped = Vec::new();
+    for hold in holds {
+        // A reading of storage is no run: it is looked at again when its report is read again.
+        let Ok(stored) = serde_json::from_str::<StoredRun>(&hold.run) else { continue };
+        if stored.source != source.name {
+            continue;
+        }
+        let index = u32::try_from(rows.chunk.files.len()).unwrap_or(u32::MAX);
+        rows.chunk.files.push(Arc::from(stored.file.as_str()));
+        if remap(&config.rules, rules, &stored, index, &mut rows) == Remapped::Skipped {
+            skipped.push(hold.key.clone());
+        }
+    }
+    let mut ingested = Ingested::default();
+    if rows.chunk.rows() > 0 {
+        ingested = ledger.ingest(&rows.chunk, clock::now())?;
+    }
+    if !skipped.is_empty() {
+        let rules_changed = Person { by: "amie-runner", why: "the rules now skip this run" };
+        ledger.close_holds(&skipped, HoldEnd::Skipped, rules_changed, clock::now())?;
+    }
+    Ok(ingested)
+}
+
+impl Night {
+    /// How it ended.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let mut exit = Exit::Well;
+        let new = self.ingested.held + self.ingested.quarantined + self.ingested.drifted_first;
+        let troubled = self.submission.refused + self.reconciliation.confirmed.failed + self.reconciliation.confirmed.mismatched;
+        if new + troubled + self.overdue > 0 || !self.collected.remarks.problems.is_empty() {
+            exit = exit.and(Exit::Attention);
+        }
+        match self.submission.stop {
+            None => {}
+            Some(Stop::ApiDown) => exit = exit.and(Exit::Unreachable),
+            Some(Stop::KeyRefused) => exit = exit.and(Exit::Usage),
+            Some(Stop::SomethingWrong { .. }) => exit = exit.and(Exit::Attention),
+        }
+        if self.reconciliation.unreachable.is_some() || self.submission.interrupted {
+            exit = exit.and(Exit::Unreachable);
+        }
+        if self.reconciliation.key_refused.is_some() {
+            exit = exit.and(Exit::Usage);
+        }
+        exit
+    }
+}

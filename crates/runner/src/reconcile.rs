@@ -1,0 +1,177 @@
+//! What became of accepted records: asks the service what it loaded and what failed, and tells the ledger.
+//!
+//! All three calls are optional: a service that does not offer one is said so once, and done without.
+
+use crate::clock;
+use crate::crash;
+use crate::ledger::{Confirmed, Ledger, LedgerError, Sighting};
+use amie_usage::{CallError, Cancel, Client, FailedRecord, LoadedQuery, LoadedRecord, UsageType};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Clocks of the site and the service may differ by this much, seconds.
+const CLOCK_SKEW: i64 = 300;
+
+/// What reconciling found.
+#[derive(Debug, Default)]
+pub struct Reconciliation {
+    /// What the sightings said.
+    pub confirmed: Confirmed,
+    /// Calls that the service does not offer, and other things to tell people once.
+    pub remarks: BTreeSet<String>,
+    /// The service could not be reached.
+    pub unreachable: Option<String>,
+    /// The service refuses the key.
+    pub key_refused: Option<String>,
+}
+
+impl Reconciliation {
+    fn add(&mut self, confirmed: &Confirmed) {
+        let sum = &mut self.confirmed;
+        sum.loaded += confirmed.loaded;
+        sum.failed += confirmed.failed;
+        sum.mismatched += confirmed.mismatched;
+        sum.again += confirmed.again;
+        sum.stale += confirmed.stale;
+        sum.incomplete += confirmed.incomplete;
+        sum.not_now += confirmed.not_now;
+        sum.foreign += confirmed.foreign;
+    }
+
+    fn problem(&mut self, call: &str, error: CallError) {
+        match error {
+            CallError::NotOffered { http_status, .. } => {
+                self.remarks.insert(format!("the service does not offer {call} (HTTP {http_status}); done without"));
+            }
+            CallError::KeyRefused { .. } => self.key_refused = Some(error.to_string()),
+            CallError::Unreachable { .. } | CallError::Busy { .. } | CallError::Proxy { .. } => {
+                self.unreachable = Some(format!("{call}: {error}"));
+            }
+            other => {
+                self.remarks.insert(format!("{call}: {other}"));
+            }
+        }
+    }
+}
+
+/// Asks until nothing waits for an answer, `wait` is over, or the service cannot be asked.
+///
+/// # Errors
+/// Where the ledger cannot be read or written.
+pub async fn reconcile(
+    ledger: &mut dyn Ledger,
+    client: &Client,
+    wait: Duration,
+    cancel: &Cancel,
+) -> Result<Reconciliation, LedgerError> {
+    let mut found = Reconciliation::default();
+    let started = std::time::Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let awaiting = ledger.awaiting()?;
+        let Some(earliest) = awaiting.iter().map(|awaiting| awaiting.earliest_sent).min() else { break };
+        // Loads of other types than compute are not listed by the service: waiting for them is in vain.
+        let compute = awaiting.iter().any(|awaiting| awaiting.usage_type == UsageType::Compute);
+        ask(ledger, client, earliest - CLOCK_SKEW, &mut found).await?;
+        let blocked = found.unreachable.is_some() || found.key_refused.is_some();
+        if blocked || !compute || started.elapsed() >= wait || cancel.is_cancelled() {
+            break;
+        }
+        let still = ledger.awaiting()?.iter().any(|awaiting| awaiting.usage_type == UsageType::Compute);
+        if !still {
+            break;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = cancel.cancelled() => break,
+        }
+        pause = (pause * 2).min(Duration::from_secs(30)).min(wait.saturating_sub(started.elapsed()).max(Duration::from_millis(50)));
+    }
+    Ok(found)
+}
+
+/// One round of questions.
+async fn ask(
+    ledger: &mut dyn Ledger,
+    client: &Client,
+    from: i64,
+    found: &mut Reconciliation,
+) -> Result<(), LedgerError> {
+    // Failures first: a record that failed and was sent again may be in both lists, and the load is the newer word.
+    match client.failed().await {
+        Ok(failed) => tell(ledger, failed.into_iter().filter_map(|record| failure(record, None)).collect(), found)?,
+        Err(error) => found.problem("GET /usage/failed", error),
+    }
+    let now = clock::now();
+    match client.status(from, now + CLOCK_SKEW).await {
+        Ok(resources) => {
+            let errors = resources.into_iter().flat_map(|resource| resource.errors);
+            let sightings = errors.flat_map(|error| {
+                let text = error.error;
+                error.records.into_iter().filter_map(move |record| failure(record, Some(&text)))
+            });
+            tell(ledger, sightings.collect(), found)?;
+        }
+        Err(error) => found.problem("GET /usage/status", error),
+    }
+    let mut query = LoadedQuery { min_loaded_time: Some(from), ..LoadedQuery::default() };
+    loop {
+        match client.loaded(&query).await {
+            Ok(page) => {
+                if page.unreadable > 0 {
+                    found.remarks.insert(format!("{} loaded records could not be read", page.unreadable));
+                }
+                query.offset += page.records.len() as u64 + page.unreadable;
+                let full = page.full && !page.records.is_empty();
+                tell(ledger, page.records.into_iter().map(load).collect(), found)?;
+                if !full {
+                    return Ok(());
+                }
+            }
+            Err(error) => {
+                found.problem("GET /usage/loaded", error);
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn tell(ledger: &mut dyn Ledger, sightings: Vec<Sighting>, found: &mut Reconciliation) -> Result<(), LedgerError> {
+    if !sightings.is_empty() {
+        crash::point("seen");
+        let confirmed = ledger.confirm(&sightings, clock::now())?;
+        crash::point("confirmed");
+        found.add(&confirmed);
+    }
+    Ok(())
+}
+
+fn load(record: LoadedRecord) -> Sighting {
+    Sighting::Loaded {
+        usage_type: UsageType::Compute,
+        resource: record.resource,
+        local_record_id: record.local_record_id,
+        submit: record.submit_time,
+        charge: record.charge,
+        charge_places: record.charge.map(|_| record.charge_places),
+        loaded_at: record.loaded_time,
+    }
+}
+
+/// A failure as a sighting; `None` where it does not even name a record.
+fn failure(record: FailedRecord, error: Option<&str>) -> Option<Sighting> {
+    let error = match error {
+        Some(text) if record.error.is_empty() => text.to_owned(),
+        _ => record.error,
+    };
+    Some(Sighting::Failed {
+        usage_type: record.usage_type.unwrap_or(UsageType::Compute),
+        resource: record.resource.unwrap_or_default(),
+        local_record_id: record.local_record_id?,
+        submit: record.submit_time,
+        error,
+        failed_id: record.failed_record_id,
+        local_reference: record.local_reference,
+        processed_at: None,
+    })
+}

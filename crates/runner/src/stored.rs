@@ -1,0 +1,180 @@
+//! A run or reading as the ledger keeps it while it waits for a person: enough to map it again without its input.
+
+use bstr::BStr;
+use parsers::{Finding, Kind, Place, Requested, Run, Scheduler, State};
+use serde::{Deserialize, Serialize};
+
+/// Bytes as JSON: text where they are UTF-8, else a list of numbers, so that nothing is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Bytes {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Raw(Vec<u8>),
+}
+
+impl Bytes {
+    fn of(bytes: &BStr) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Raw(bytes.to_vec()),
+        }
+    }
+
+    fn get(&self) -> &BStr {
+        match self {
+            Self::Text(text) => BStr::new(text),
+            Self::Raw(raw) => BStr::new(raw),
+        }
+    }
+}
+
+/// A run that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields of `parsers::Run`
+pub struct StoredRun {
+    /// The source's name: its mapping rules apply.
+    pub source: String,
+    pub pbs: bool,
+    pub job_id: Bytes,
+    pub raw_id: Bytes,
+    pub cluster: Option<Bytes>,
+    pub user: Option<Bytes>,
+    pub account: Option<Bytes>,
+    pub group: Option<Bytes>,
+    pub project: Option<Bytes>,
+    pub partition: Option<Bytes>,
+    pub qos: Option<Bytes>,
+    pub reservation: Option<Bytes>,
+    pub name: Option<Bytes>,
+    pub state: String,
+    pub state_text: Bytes,
+    pub submit: Option<i64>,
+    pub eligible: Option<i64>,
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+    pub elapsed: Option<u64>,
+    pub suspended: Option<u64>,
+    pub nodes: Option<u64>,
+    pub cores: Option<u64>,
+    pub gpus: Option<u64>,
+    pub mem_bytes: Option<u64>,
+    pub billing: Option<u64>,
+    pub allocated: bool,
+    /// cores, nodes, gpus, memory in bytes
+    pub requested: [Option<u64>; 4],
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub run_count: Option<u32>,
+    pub finding: Option<String>,
+    pub file: String,
+    pub line: u64,
+}
+
+/// All findings, by name, for reading stored runs back.
+const FINDINGS: [(&str, Finding); 9] = [
+    ("start-before-submit", Finding::StartBeforeSubmit),
+    ("elapsed-beyond-span", Finding::ElapsedBeyondSpan),
+    ("tres-disagree", Finding::TresDisagree),
+    ("end-before-start", Finding::EndBeforeStart),
+    ("ambiguous-submit", Finding::AmbiguousSubmit),
+    ("ambiguous-time", Finding::AmbiguousTime),
+    ("unknown-state", Finding::UnknownState),
+    ("node-release", Finding::NodeRelease),
+    ("date-disagrees", Finding::DateDisagrees),
+];
+
+impl StoredRun {
+    /// Keeps a run of a source.
+    #[must_use]
+    pub fn of(source: &str, run: &Run<'_>, file: &str, line: u64) -> Self {
+        let keep = |bytes: Option<&BStr>| bytes.map(Bytes::of);
+        Self {
+            source: source.to_owned(),
+            pbs: run.scheduler == Scheduler::Pbs,
+            job_id: Bytes::of(run.job_id),
+            raw_id: Bytes::of(run.raw_id),
+            cluster: keep(run.cluster),
+            user: keep(run.user),
+            account: keep(run.account),
+            group: keep(run.group),
+            project: keep(run.project),
+            partition: keep(run.partition),
+            qos: keep(run.qos),
+            reservation: keep(run.reservation),
+            name: keep(run.name),
+            state: run.state.as_str().to_owned(),
+            state_text: Bytes::of(run.state_text),
+            submit: run.submit,
+            eligible: run.eligible,
+            start: run.start,
+            end: run.end,
+            elapsed: run.elapsed,
+            suspended: run.suspended,
+            nodes: run.nodes,
+            cores: run.cores,
+            gpus: run.gpus,
+            mem_bytes: run.mem_bytes,
+            billing: run.billing,
+            allocated: run.allocated,
+            requested: [run.requested.cores, run.requested.nodes, run.requested.gpus, run.requested.mem_bytes],
+            exit_code: run.exit_code,
+            signal: run.signal,
+            run_count: run.run_count,
+            finding: run.finding.and_then(|finding| {
+                FINDINGS.iter().find(|(_, known)| *known == finding).map(|(name, _)| (*name).to_owned())
+            }),
+            file: file.to_owned(),
+            line,
+        }
+    }
+
+    /// The run, as it was read.
+    #[must_use]
+    pub fn run(&self) -> Run<'_> {
+        fn give(bytes: &Option<Bytes>) -> Option<&BStr> {
+            bytes.as_ref().map(Bytes::get)
+        }
+        let [cores, nodes, gpus, mem_bytes] = self.requested;
+        Run {
+            scheduler: if self.pbs { Scheduler::Pbs } else { Scheduler::Slurm },
+            kind: Kind::Run,
+            job_id: self.job_id.get(),
+            raw_id: self.raw_id.get(),
+            cluster: give(&self.cluster),
+            user: give(&self.user),
+            account: give(&self.account),
+            group: give(&self.group),
+            project: give(&self.project),
+            partition: give(&self.partition),
+            qos: give(&self.qos),
+            reservation: give(&self.reservation),
+            name: give(&self.name),
+            state: State::from_word(self.state.as_bytes()),
+            state_text: self.state_text.get(),
+            submit: self.submit,
+            eligible: self.eligible,
+            start: self.start,
+            end: self.end,
+            elapsed: self.elapsed,
+            suspended: self.suspended,
+            nodes: self.nodes,
+            cores: self.cores,
+            gpus: self.gpus,
+            mem_bytes: self.mem_bytes,
+            billing: self.billing,
+            allocated: self.allocated,
+            requested: Requested { cores, nodes, gpus, mem_bytes },
+            exit_code: self.exit_code,
+            signal: self.signal,
+            run_count: self.run_count,
+            finding: self
+                .finding
+                .as_deref()
+                .and_then(|name| FINDINGS.iter().find(|(known, _)| *known == name).map(|(_, finding)| *finding)),
+            text: BStr::new(""),
+            place: Place::default(),
+        }
+    }
+}

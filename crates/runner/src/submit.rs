@@ -1,0 +1,156 @@
+//! Sending what the ledger owes: lease, POST, settle; several batches in flight, one place that writes the ledger.
+//!
+//! No POST starts before the lease that holds its records is durable, and each answer is settled as soon as it is
+//! there. Whatever kills this process leaves leased rows, which the next run takes for "may have arrived".
+
+use crate::clock;
+use crate::config::Api;
+use crate::crash;
+use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError, RecordOutcome};
+use amie_usage::{Cancel, Client, Delivery, Limits, RetryBudget, Stop, UsageType, deliver};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// Retries of one run, over all batches: enough to ride out a short outage, few enough not to hammer a dead service.
+const RETRIES: u32 = 40;
+
+/// What a round of sending did.
+#[derive(Debug, Default)]
+pub struct Submission {
+    /// Records that the service took into its queue.
+    pub accepted: u64,
+    /// Records that it refused.
+    pub refused: u64,
+    /// Records that may have arrived.
+    pub unknown: u64,
+    /// Records that surely did not arrive; they stay pending.
+    pub not_sent: u64,
+    /// POSTs.
+    pub posts: u64,
+    /// Why sending stopped before everything was sent.
+    pub stop: Option<Stop>,
+    /// The same in words.
+    pub stop_reason: Option<String>,
+    /// True where a signal asked to stop.
+    pub interrupted: bool,
+}
+
+/// Sends everything that the ledger owes, until nothing is left, something stops it, or `cancel` is called.
+///
+/// # Errors
+/// Where the ledger cannot be written. What is in flight then is settled by the next run.
+pub async fn submit(
+    ledger: &mut dyn Ledger,
+    client: &Client,
+    api: &Api,
+    cancel: &Cancel,
+) -> Result<Submission, LedgerError> {
+    let mut round = Round {
+        client: client.clone(),
+        limits: Limits { max_body_bytes: api.max_body_bytes, max_records: api.max_records },
+        budget: Arc::new(RetryBudget::new(RETRIES)),
+        cancel: cancel.clone(),
+        lease_seconds: lease_seconds(api),
+        flight: JoinSet::new(),
+        sum: Submission::default(),
+    };
+    for usage_type in UsageType::ALL {
+        round.send_all(ledger, usage_type, api).await?;
+    }
+    round.sum.interrupted = cancel.is_cancelled();
+    Ok(round.sum)
+}
+
+/// A lease outlives the longest delivery that can be going on under it, twice over.
+fn lease_seconds(api: &Api) -> u32 {
+    let longest = RetryBudget::new(RETRIES).delivery_limit() + api.total_timeout;
+    u32::try_from(longest.as_secs().saturating_mul(2)).unwrap_or(u32::MAX)
+}
+
+struct Round {
+    client: Client,
+    limits: Limits,
+    budget: Arc<RetryBudget>,
+    cancel: Cancel,
+    lease_seconds: u32,
+    flight: JoinSet<(BatchId, Delivery)>,
+    sum: Submission,
+}
+
+impl Round {
+    /// Leases and sends batches of one type until there are none.
+    async fn send_all(
+        &mut self,
+        ledger: &mut dyn Ledger,
+        usage_type: UsageType,
+        api: &Api,
+    ) -> Result<(), LedgerError> {
+        loop {
+            while self.flight.len() < api.concurrency && self.sum.stop.is_none() && !self.cancel.is_cancelled() {
+                let request = LeaseRequest {
+                    max_records: api.max_records,
+                    max_bytes: api.max_body_bytes,
+                    lease_seconds: self.lease_seconds,
+                    resend_unknown: api.may_resend(usage_type),
+                    ..LeaseRequest::new(usage_type, clock::now())
+                };
+                match ledger.lease(&request)? {
+                    None => break,
+                    Some(leased) => {
+                        crash::point("leased");
+                        self.start(leased);
+                    }
+                }
+            }
+            match self.flight.join_next().await {
+                None => return Ok(()),
+                Some(Ok((batch, delivery))) => {
+                    crash::point("answered");
+                    self.settle(ledger, batch, delivery)?;
+                    crash::point("settled");
+                }
+                // A task that panicked leaves its batch leased: the next run takes it for unknown.
+                Some(Err(error)) => tracing::error!(%error, "a delivery ended without an answer"),
+            }
+        }
+    }
+
+    fn start(&mut self, leased: Leased) {
+        let (client, limits) = (self.client.clone(), self.limits);
+        let (budget, cancel) = (Arc::clone(&self.budget), self.cancel.clone());
+        self.flight.spawn(async move {
+            let records: Vec<&[u8]> = leased.records.iter().map(|record| record.payload.as_slice()).collect();
+            let delivery = deliver(&client, leased.usage_type, &records, &limits, &budget, &cancel).await;
+            (leased.batch, delivery)
+        });
+    }
+
+    fn settle(&mut self, ledger: &mut dyn Ledger, batch: BatchId, delivery: Delivery) -> Result<(), LedgerError> {
+        let outcomes: Vec<RecordOutcome> = delivery
+            .outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                amie_usage::RecordOutcome::Accepted => RecordOutcome::Accepted,
+                amie_usage::RecordOutcome::Refused(reason) => RecordOutcome::Refused(reason),
+                amie_usage::RecordOutcome::Unknown(reason) => RecordOutcome::Unknown(reason),
+                amie_usage::RecordOutcome::NotSent(reason) => RecordOutcome::NotSent(reason),
+            })
+            .collect();
+        let note = delivery.stop_reason.clone().unwrap_or_else(|| format!("{} POST(s)", delivery.posts));
+        let settled = ledger.settle(batch, &outcomes, &note, clock::now())?;
+        self.sum.accepted += settled.accepted;
+        self.sum.refused += settled.rejected;
+        self.sum.unknown += settled.unknown;
+        self.sum.not_sent += settled.not_sent;
+        self.sum.posts += u64::from(delivery.posts);
+        // Records that were not sent, or whose fate is unknown, would be leased again at once: leave them to the next run.
+        let unresolved = settled.not_sent + settled.unknown > 0;
+        let stop = delivery.stop.or_else(|| unresolved.then_some(Stop::ApiDown));
+        if self.sum.stop.is_none() {
+            self.sum.stop = stop;
+            self.sum.stop_reason = delivery.stop_reason;
+        }
+        Ok(())
+    }
+}
+

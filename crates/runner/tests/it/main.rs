@@ -1,0 +1,13 @@
+//! Integration tests of `runner`, in one binary.
+
+/// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
+mod demo;
+/// Killed at every place where it matters, and at random: each record once, with its exact charge.
+mod kill;
+/// The ledger by itself.
+mod ledger;
+/// What a person sees who gets something wrong, and what is left when services do.
+mod strangers;
+mod support;
+/// `parse` and `transform`: their contracts, and that threads and blocks change nothing.
+mod transform;

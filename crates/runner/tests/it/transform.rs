@@ -1,0 +1,152 @@
+//! `parse` and `transform`: their contracts, and that threads and blocks change nothing.
+
+use crate::support::{Site, expected_records, fixtures, run};
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+use std::io::Write;
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn transform_writes_the_expected_records_in_input_order() {
+    let site = Site::new();
+    let said = site.run(&["transform"]);
+    assert_eq!(said.status, 1, "some runs are held: {}", said.stderr);
+    let mut found: Vec<[String; 4]> = lines(&said.stdout)
+        .iter()
+        .map(|line| {
+            let record = &line["Record"];
+            let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+            [text("Resource"), text("LocalRecordID"), text("SubmitTime"), text("Charge")]
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, expected_records());
+    let places: Vec<(String, u64)> = lines(&said.stdout)
+        .iter()
+        .map(|line| (line["Source"]["file"].as_str().unwrap().to_owned(), line["Source"]["line"].as_u64().unwrap()))
+        .collect();
+    let slurm: Vec<u64> = places.iter().filter(|(file, _)| file.contains("sacct/")).map(|(_, line)| *line).collect();
+    assert!(slurm.is_sorted() && slurm.len() > 40, "{slurm:?}");
+}
+
+#[test]
+fn threads_do_not_change_a_byte() {
+    let site = Site::new();
+    // Large enough for many blocks: the example's rows, again and again.
+    let sacct = site.read("sacct/testhpc-2026-11-23.txt");
+    let (header, rows) = sacct.split_once('\n').unwrap();
+    let mut large = format!("{header}\n");
+    for _ in 0..250 {
+        large.push_str(rows);
+    }
+    site.write("sacct/large.txt", &large);
+    let one = site.run(&["--threads", "1", "transform"]);
+    for threads in ["2", "3", "8"] {
+        let more = site.run(&["--threads", threads, "transform"]);
+        assert!(more.stdout == one.stdout, "{threads} threads write other bytes than one");
+    }
+    assert!(one.stdout.len() > 4 << 20, "{} bytes are too few for several blocks", one.stdout.len());
+}
+
+#[test]
+fn compressed_input_is_read_as_it_was_before() {
+    let site = Site::new();
+    let plain = site.run(&["transform", "--source", "slurm"]);
+    let text = std::fs::read(site.path("sacct/testhpc-2026-11-23.txt")).unwrap();
+    std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt")).unwrap();
+    let records = |stdout: &str| lines(stdout).iter().map(|line| line["Record"].clone()).collect::<Vec<_>>();
+    // Two gzip members in one file, as logrotate and `cat` make them.
+    let middle = text.iter().skip(text.len() / 2).position(|byte| *byte == b'\n').unwrap() + text.len() / 2 + 1;
+    let mut gzip = Vec::new();
+    for part in [&text[..middle], &text[middle..]] {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(part).unwrap();
+        gzip.extend(encoder.finish().unwrap());
+    }
+    std::fs::write(site.path("sacct/testhpc-2026-11-23.txt.gz"), gzip).unwrap();
+    let unpacked = site.run(&["transform", "--source", "slurm"]);
+    assert_eq!(records(&unpacked.stdout), records(&plain.stdout), "{}", unpacked.stderr);
+    std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt.gz")).unwrap();
+    std::fs::write(site.path("sacct/testhpc-2026-11-23.txt.zst"), zstd::encode_all(text.as_slice(), 3).unwrap()).unwrap();
+    let unpacked = site.run(&["transform", "--source", "slurm"]);
+    assert_eq!(records(&unpacked.stdout), records(&plain.stdout), "{}", unpacked.stderr);
+}
+
+#[test]
+fn paths_find_their_source_by_pattern_or_by_first_line() {
+    let site = Site::new();
+    let named = site.run(&["transform", "--source", "pbs", "pbs/20261101"]);
+    let found = site.run(&["transform", "pbs/20261101"]);
+    assert_eq!((found.status, &found.stdout), (named.status, &named.stdout), "{}", found.stderr);
+    std::fs::copy(site.path("pbs/20261101"), site.path("elsewhere.log")).unwrap();
+    let looked = site.run(&["transform", "elsewhere.log"]);
+    assert_eq!(lines(&looked.stdout).len(), lines(&named.stdout).len(), "{}", looked.stderr);
+    site.write("what.txt", "no such thing\n");
+    let unknown = site.run(&["transform", "what.txt"]);
+    assert_eq!(unknown.status, 2);
+    assert!(unknown.stderr.contains("which source does this belong to"), "{}", unknown.stderr);
+}
+
+#[test]
+fn bench_prints_what_the_contract_says() {
+    let site = Site::new();
+    let said = site.run(&["transform", "--bench", "--json"]);
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    for name in ["bytes", "runs", "seconds", "cpu_seconds", "mb_per_second"] {
+        assert!(value[name].is_number(), "{name}: {value}");
+    }
+    assert!(site.run(&["transform", "--bench"]).stdout.contains("MB/s"));
+}
+
+#[test]
+fn parse_gives_every_field_of_the_contract_and_null_for_what_is_not_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fixtures().join("slurm/24.05/P-D-X-usual-epoch.txt");
+    let said = run(folder.path(), &["parse", "--format", "sacct", "--quarantine", "q", file.to_str().unwrap()]);
+    assert_eq!(said.status, 1, "two frames are quarantined: {}", said.stderr);
+    let lines = lines(&said.stdout);
+    let fields = ["job_id", "raw_id", "cluster", "user", "account", "partition", "qos", "name", "state", "submit", "eligible",
+        "start", "end", "elapsed", "suspended", "nodes", "cores", "gpus", "mem_bytes", "exit_code", "signal", "kind", "file",
+        "line"];
+    for line in &lines {
+        for field in fields {
+            assert!(line.get(field).is_some(), "{field} is missing in {line}");
+        }
+    }
+    assert_eq!(lines.len(), 112);
+    // This file has no Suspended column: not said is null, never 0.
+    assert!(lines.iter().all(|line| line["suspended"].is_null()));
+    let quarantined = std::fs::read_to_string(folder.path().join("q")).unwrap();
+    for line in quarantined.lines() {
+        let bad: Value = serde_json::from_str(line).unwrap();
+        assert!(bad["file"].is_string() && bad["line"].is_u64() && bad["reason"].is_string() && bad["text"].is_string());
+    }
+    assert_eq!(quarantined.lines().count(), 2);
+}
+
+#[test]
+fn parse_reads_what_standard_input_brings() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read(fixtures().join("pbs/openpbs/20261101")).unwrap();
+    let output = crate::support::amie_runner(folder.path())
+        .args(["parse", "--format", "pbs", "-"])
+        .write_stdin(text)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5);
+}
+
+#[test]
+fn parse_of_a_quota_report_gives_readings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fixtures().join("demo/quota/scratch-2026-11-23.csv");
+    let said = run(folder.path(), &["parse", "--format", "quota:repquota-csv", file.to_str().unwrap()]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    let lines = lines(&said.stdout);
+    let first = lines.iter().find(|line| line["owner_id"] == 1001).unwrap();
+    assert_eq!((&first["bytes"], &first["bytes_limit"], &first["owner_kind"]), (&(504 * 1024).into(), &(2000 * 1024).into(), &"project".into()));
+}
