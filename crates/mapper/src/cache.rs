@@ -48,17 +48,20 @@ impl Names {
 
     fn are(&self, keys: &Keys<'_>) -> bool {
         let mut rest = &*self.bytes;
-        self.lengths.iter().zip(keys.all()).all(|(length, name)| match (length, name) {
-            (None, None) => true,
-            (Some(length), Some(name)) => {
-                let front = usize::try_from(*length).ok().and_then(|length| rest.split_at_checked(length));
-                front.is_some_and(|(front, behind)| {
-                    rest = behind;
-                    *front == **name
-                })
+        for (length, name) in self.lengths.iter().zip(keys.all()) {
+            match (length, name) {
+                (None, None) => {}
+                // The names before this one are equal, so this one would stand at the front.
+                (Some(length), Some(name)) if u32::try_from(name.len()).is_ok_and(|len| len == *length) => {
+                    match rest.strip_prefix(&**name) {
+                        Some(behind) => rest = behind,
+                        None => return false,
+                    }
+                }
+                _ => return false,
             }
-            _ => false,
-        })
+        }
+        rest.is_empty()
     }
 }
 
@@ -153,11 +156,17 @@ mod tests {
     #[test]
     fn names_are_told_apart_by_where_they_end() {
         let (rules, mut plans) = (rules(), Plans::default());
-        for (account, user) in [("ab", Some("c")), ("a", Some("bc")), ("abc", None), ("abc", Some(""))] {
+        let pairs = [("ab", Some("c")), ("a", Some("bc")), ("abc", None), ("abc", Some("")), ("abd", None)];
+        for (account, user) in pairs {
+            for (other, other_user) in pairs {
+                // By the names themselves, since hashes that differ would hide it.
+                let same = Names::of(&keys(account, user)).are(&keys(other, other_user));
+                assert_eq!(same, (account, user) == (other, other_user), "{account} {other}");
+            }
             plans.get(&rules, &keys(account, user), at(0));
             plans.get(&rules, &keys(account, user), at(0));
         }
-        assert_eq!(plans.table.len(), 4);
+        assert_eq!(plans.table.len(), pairs.len());
     }
 
     #[test]

@@ -102,15 +102,8 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
         text: _,
         place: _,
     } = run;
-    buffer.clear();
-    buffer.push(VERSION);
-    buffer.push(match scheduler {
-        Scheduler::Slurm => 1,
-        Scheduler::Pbs => 2,
-    });
-    buffer.push(state_code(*state));
-    buffer.push(u8::from(*allocated));
-    // Absent names and numbers are told from empty and zero ones by a mask in front.
+    // An unknown state is only known by its text.
+    let unknown = (*state == State::Unknown).then_some(*state_text);
     let names = [
         Some(*job_id),
         Some(*raw_id),
@@ -122,15 +115,15 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
         *partition,
         *qos,
         *reservation,
+        unknown,
+        finding.map(|finding| finding.code().into()),
     ];
-    // An unknown state is only known by its text.
-    let unknown = (*state == State::Unknown).then_some(*state_text);
-    let bits = |value: &Option<i64>| value.map(i64::cast_unsigned);
+    let signed = |value: &Option<i64>| value.map(i64::cast_unsigned);
     let small = |value: &Option<i32>| value.map(|value| i64::from(value).cast_unsigned());
     let numbers = [
-        bits(submit),
-        bits(start),
-        bits(end),
+        signed(submit),
+        signed(start),
+        signed(end),
         *elapsed,
         *nodes,
         *cores,
@@ -145,20 +138,36 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
         small(signal),
         run_count.map(u64::from),
     ];
+    // The head has a fixed size: which of the names and numbers are there (so that absent differs from empty and from
+    // 0), the lengths, the numbers. It is laid out on the stack and copied once.
     let mut present = 0_u32;
-    let flags = names.iter().chain(std::iter::once(&unknown)).map(Option::is_some);
-    for flag in flags.chain(numbers.iter().map(Option::is_some)) {
-        present = present << 1 | u32::from(flag);
+    let mut lengths = [[0_u8; 4]; 12];
+    for (length, name) in lengths.iter_mut().zip(&names) {
+        present <<= 1;
+        if let Some(name) = name {
+            present |= 1;
+            *length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes();
+        }
     }
+    let mut values = [[0_u8; 8]; 16];
+    for (value, number) in values.iter_mut().zip(numbers) {
+        present <<= 1;
+        if let Some(number) = number {
+            present |= 1;
+            *value = number.to_le_bytes();
+        }
+    }
+    let scheduler = match scheduler {
+        Scheduler::Slurm => 1,
+        Scheduler::Pbs => 2,
+    };
+    buffer.clear();
+    buffer.extend_from_slice(&[VERSION, scheduler, state_code(*state), u8::from(*allocated)]);
     buffer.extend_from_slice(&present.to_le_bytes());
-    for number in numbers.into_iter().flatten() {
-        buffer.extend_from_slice(&number.to_le_bytes());
-    }
-    for name in names.into_iter().chain([unknown]).flatten() {
-        push_text(buffer, name);
-    }
-    if let Some(finding) = finding {
-        push_text(buffer, finding.code().as_bytes());
+    buffer.extend_from_slice(lengths.as_flattened());
+    buffer.extend_from_slice(values.as_flattened());
+    for name in names.into_iter().flatten() {
+        buffer.extend_from_slice(name);
     }
     xxh3_128(buffer)
 }

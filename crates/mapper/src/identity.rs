@@ -121,12 +121,11 @@ fn push_id(key: &mut String, id: &[u8]) {
 
 /// Leading zeros of the source are not part of the number.
 fn push_padded(key: &mut String, digits: &[u8], width: usize) {
+    const ZEROS: &str = "0000000000";
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
     let digits = digits.get(zeros..).unwrap_or_default();
-    for _ in digits.len()..width {
-        key.push('0');
-    }
-    key.extend(digits.iter().map(|digit| char::from(*digit)));
+    key.push_str(ZEROS.get(..width.saturating_sub(digits.len())).unwrap_or(ZEROS));
+    key.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
 
 pub(crate) fn push_part(key: &mut String, part: Option<&[u8]>) {
@@ -136,9 +135,20 @@ pub(crate) fn push_part(key: &mut String, part: Option<&[u8]>) {
     }
 }
 
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'-')
+}
+
 fn push_escaped(key: &mut String, part: &[u8]) {
+    // Nearly every name is plain as a whole.
+    if part.iter().all(|byte| is_plain(*byte))
+        && let Ok(part) = std::str::from_utf8(part)
+    {
+        key.push_str(part);
+        return;
+    }
     for byte in part {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'-') {
+        if is_plain(*byte) {
             key.push(char::from(*byte));
         } else {
             push_hex(key, *byte);
@@ -151,27 +161,11 @@ pub(crate) fn push_hex(key: &mut String, byte: u8) {
     let _ = write!(key, "%{byte:02X}");
 }
 
-/// In decimal, without the machinery of formatting: this is written twice per run.
 fn push_integer(key: &mut String, value: Option<i64>) {
-    let Some(value) = value else {
-        key.push(ABSENT);
-        return;
-    };
-    if value < 0 {
-        key.push('-');
+    match value {
+        Some(value) => key.push_str(itoa::Buffer::new().format(value)),
+        None => key.push(ABSENT),
     }
-    let mut digits = [0_u8; 20];
-    let mut rest = value.unsigned_abs();
-    let mut len = 0_usize;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0'.wrapping_add(u8::try_from(rest % 10).unwrap_or(0));
-        rest /= 10;
-        len = len.saturating_add(1);
-        if rest == 0 {
-            break;
-        }
-    }
-    key.extend(digits.iter().skip(digits.len().saturating_sub(len)).map(|digit| char::from(*digit)));
 }
 
 /// A compiled `local_record_id`.

@@ -48,6 +48,8 @@ fn outcome_at(rules: &Rules, reading: &Reading<'_>, collected: &str) -> String {
         StorageOutcome::Mapped(mapped) => {
             let record = &mapped.record;
             assert_eq!(record.local_reference.as_deref(), Some(mapped.key.as_str()));
+            assert_eq!(mapper.key(reading, at(collected)), mapped.key);
+            assert_eq!(mapper.source_digest(reading, at(collected)), mapped.source_digest);
             format!("{} {} {} {}", record.local_project_id, record.charge, record.local_record_id, mapped.key)
         }
         StorageOutcome::Zero(mapped) => format!("zero {}", mapped.record.local_record_id),
