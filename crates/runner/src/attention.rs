@@ -87,32 +87,31 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
     Ok(items)
 }
 
-const REJECTED: &str = "the service refused these records: put right what it names (a user or project that it does not know \
-     is usually missing in AMIE), then `amie-runner held retry KEY --reason '...'`";
-const FAILED: &str = "the service took these records and could not load them: ask the allocation service about the \
-     allocation that it names, then `amie-runner held retry KEY --reason '...'`";
-const UNKNOWN: &str = "these records may have arrived: compute records are sent again by the next run (the same bytes \
-     overwrite); settle others with `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
-const QUARANTINED: &str = "these lines could not be read: look at them in the file that is named; a record that is \
-     cut off is read when it is complete";
+const REJECTED: &str = "the service refused them: put right what it names (a user or project is usually missing in AMIE), \
+     then `amie-runner held retry KEY --reason '...'`";
+const FAILED: &str = "the service took them and could not load them: ask it about the allocation that it names, \
+     then `amie-runner held retry KEY --reason '...'`";
+const UNKNOWN: &str = "they may have arrived: compute records are sent again by the next run (the same bytes overwrite); \
+     settle others by `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
+const QUARANTINED: &str = "they could not be read: look at them in the file; a record that is cut off is read when it is complete";
 
 /// What to do about a hold, by its reason.
 fn hold_advice(reason: &str) -> &'static str {
     match reason {
-        "unknown-project" => "add the account to projects.csv, match it by a pattern, or skip it",
+        "unknown-project" => "add the account to the project table, match it by a pattern, or skip it (`held` shows the row to add)",
         "no-account" => "the job ran without an account: waive it, or see that the scheduler enforces accounts",
-        "unknown-user" => "add the user to users.csv",
+        "unknown-user" => "add the user to the user table (`held` shows the row to add)",
         "no-user" => "the scheduler no longer knows the job's user: waive it, or look it up by the job's UID",
         "unknown-resource" => "add a [[resource]] whose `when` covers these jobs",
         "no-rate" => "add a [[resource.rate]] for that time",
         "missing-quantity" => "add the missing column to the source, or write a formula that does without it",
         "above-max-charge" => "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it",
         "inconsistent" | "ambiguous-time" | "unknown-state" => {
-            "look at the record with `amie-runner explain ID`; put the source right, or waive it"
+            "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
-        "node-release" => "the E record alone does not say what was used: charge it by hand, then waive it here",
+        "node-release" => "nodes were released while it ran, and its E record does not say what was used: charge it by hand, then waive it",
         "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
-        "unknown-owner" => "add the owner to the storage table, or waive it",
+        "unknown-owner" => "add the owner to the storage table (`held` shows the row to add), or waive it",
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
         "identity-changed" => "a record that was sent would change its identity: undo the change of mapping, or waive it",

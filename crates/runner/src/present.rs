@@ -212,19 +212,19 @@ pub(crate) fn items(items: &[Item], terminal: bool) -> String {
     if items.is_empty() {
         text += "  nothing\n";
     }
-    for item in items {
+    for (number, item) in items.iter().enumerate() {
         text += &format!("  {} {}: {}\n", item.count, item.kind, escape(&item.reason).replace('\n', " "));
-        if let Some(first) = item.examples.first().filter(|first| !first.detail.is_empty()) {
-            text += &wrapped(&escape(&first.detail).replace('\n', " "));
-        }
-        let mut keys: Vec<String> = item.examples.iter().map(|example| escape(&example.what)).collect();
+        let mut keys: Vec<String> = item.examples.iter().take(2).map(|example| escape(&example.what)).collect();
         if item.count > keys.len() as u64 {
             keys.push("...".to_owned());
         }
         if !keys.is_empty() {
             text += &wrapped(&keys.join("  "));
         }
-        text += &wrapped(&format!("-> {}", item.advice));
+        // Neighbours with the same advice share it.
+        if items.get(number + 1).is_none_or(|next| next.advice != item.advice) {
+            text += &wrapped(&format!("-> {}", item.advice));
+        }
     }
     text
 }

@@ -55,7 +55,7 @@ const STYLE: &str = "
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 66rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 .sub { color: var(--soft); margin: .2rem 0 1.4rem; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem; }
@@ -66,11 +66,12 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .7rem .35rem 0;
   border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums;
+th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; } tr.sum td { font-weight: 600; }
 .item { border: 1px solid var(--line); border-left: .25rem solid var(--bad); border-radius: .4rem; padding: .6rem .9rem;
-  margin: .6rem 0; } .item p { margin: .2rem 0; } .item code, td code { overflow-wrap: anywhere; font-size: .9em; }
+  margin: .6rem 0; } .item p { margin: .2rem 0; overflow-wrap: anywhere; } .item code, td code { overflow-wrap: anywhere; font-size: .9em; }
 .kind { color: var(--bad); font-weight: 600; } .what { color: var(--soft); }
+li { overflow-wrap: anywhere; }
 footer { color: var(--soft); margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
 ";
 
@@ -90,7 +91,7 @@ impl Report<'_> {
             page,
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
              <link rel=\"icon\" href=\"data:,\">\n\
              <title>Usage report: {site}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
              <h1>Usage report: {site}</h1>\n<p class=\"sub\">{} · to {}</p>\n",
