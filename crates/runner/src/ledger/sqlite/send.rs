@@ -1,7 +1,7 @@
 //! Onto the wire and off it: lease, settle, recover.
 
 use super::Fail;
-use super::codes::{signed, state_code, type_code, usage_type};
+use super::codes::{signed, state_code, type_code};
 use super::store::{COLUMNS, NewEvent, Session, digest_of, illegal};
 use crate::ledger::{
     BatchId, Event, LeaseRequest, Leased, LeasedRecord, LedgerError, RecordOutcome, Recovered, Row, Settled,
@@ -227,15 +227,14 @@ fn close_batch(session: &Session<'_>, batch: i64, now: i64) -> Result<(), Fail> 
 }
 
 pub(super) fn recover(session: &mut Session<'_>, now: i64) -> Result<Recovered, Fail> {
-    let open: Vec<(i64, i64)> = {
-        let sql = "SELECT id, usage_type FROM batch WHERE settled_at IS NULL ORDER BY id";
+    let open: Vec<i64> = {
+        let sql = "SELECT id FROM batch WHERE settled_at IS NULL ORDER BY id";
         let mut statement = session.connection.prepare_cached(sql)?;
-        let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = statement.query_map([], |row| row.get(0))?;
         found.collect::<Result<_, _>>()?
     };
     let mut recovered = Recovered::default();
-    for (batch, code) in open {
-        usage_type(code)?;
+    for batch in open {
         let keys = members(session, batch)?;
         let lost = RecordOutcome::Unknown(String::new());
         for key in &keys {

@@ -348,3 +348,124 @@ fn a_row_is_written_and_read_back_as_it_was() {
     assert_eq!(ledger.retry(&Retry::Keys(vec!["k000002".into()]), ADMIN, NOW).unwrap(), 1);
     assert_eq!(ledger.verify().unwrap(), []);
 }
+
+/// `cargo test --release -p runner --lib -- --ignored --nocapture rows_a_second`
+#[test]
+#[ignore = "a measurement, for release builds"]
+#[allow(clippy::print_stdout)]
+fn rows_a_second() {
+    const ROWS: u32 = 1_000_000;
+    let cpu = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    };
+    let timed = |what: &str, rows: u32, work: &mut dyn FnMut()| -> f64 {
+        let (start, before) = (std::time::Instant::now(), cpu());
+        work();
+        let (wall, used) = (start.elapsed().as_secs_f64(), cpu() - before);
+        let per_row = used * 1e9 / f64::from(rows);
+        println!("{what}: {per_row:.0} ns CPU a row, {:.0} rows/s by the clock", f64::from(rows) / wall);
+        used
+    };
+    let chunks: Vec<Chunk> = (0..ROWS / 10_000).map(|number| real_chunk(number * 10_000)).collect();
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut bare = Connection::open(directory.path().join("bare.db")).unwrap();
+    prepare(&bare).unwrap();
+    bare.execute_batch(
+        "CREATE TABLE record (key TEXT PRIMARY KEY, state INTEGER, submit INTEGER, charge TEXT, digest BLOB) \
+         STRICT, WITHOUT ROWID",
+    )
+    .unwrap();
+    let sql = format!("INSERT INTO record VALUES {}", vec!["(?, 1, ?, ?, ?)"; 50].join(", "));
+    let alone = timed("bare inserts of five columns", ROWS, &mut || {
+        for chunk in &chunks {
+            let transaction = bare.transaction().unwrap();
+            for group in chunk.records.chunks(50) {
+                let mut statement = transaction.prepare_cached(&sql).unwrap();
+                for (at, one) in (1..).step_by(4).zip(group) {
+                    statement.raw_bind_parameter(at, &one.key).unwrap();
+                    statement.raw_bind_parameter(at + 1, one.submit).unwrap();
+                    statement.raw_bind_parameter(at + 2, one.charge.to_string()).unwrap();
+                    statement.raw_bind_parameter(at + 3, one.source_digest.to_be_bytes()).unwrap();
+                }
+                statement.raw_execute().unwrap();
+            }
+            transaction.commit().unwrap();
+        }
+    });
+    let (_directory, mut ledger) = fresh();
+    let new = timed("ingest, all new", ROWS, &mut || {
+        for chunk in &chunks {
+            assert_eq!(ledger.ingest(chunk, NOW).unwrap().inserted, 10_000);
+        }
+    });
+    timed("ingest, all known", ROWS, &mut || {
+        for chunk in &chunks {
+            assert_eq!(ledger.ingest(chunk, NOW).unwrap().unchanged, 10_000);
+        }
+    });
+    let mut sent = 0;
+    timed("lease and settle", 100_000, &mut || {
+        while sent < 100_000 {
+            let leased = ledger.lease(&LeaseRequest::new(UsageType::Compute, NOW)).unwrap().unwrap();
+            let outcomes = vec![RecordOutcome::Accepted; leased.records.len()];
+            ledger.settle(leased.batch, &outcomes, "", NOW).unwrap();
+            sent += leased.records.len();
+        }
+    });
+    let sightings: Vec<Sighting> =
+        chunks.iter().take(10).flat_map(|chunk| &chunk.records).map(shown).collect();
+    timed("confirm", 100_000, &mut || {
+        for page in sightings.chunks(25_000) {
+            assert_eq!(ledger.confirm(page, NOW).unwrap().loaded, page.len() as u64);
+        }
+    });
+    timed("totals", 1, &mut || assert_eq!(ledger.totals().unwrap().states.len(), 3));
+    println!("ingest takes {:.2} times the CPU of bare inserts", new / alone);
+}
+
+fn shown(one: &Candidate) -> Sighting {
+    Sighting::Loaded {
+        usage_type: UsageType::Compute,
+        resource: one.resource.to_string(),
+        local_record_id: one.local_record_id.clone(),
+        submit: Some(one.submit),
+        charge: Some(one.charge),
+        charge_places: None,
+        loaded_at: Some(NOW),
+    }
+}
+
+/// Ten thousand records as a site has them: 400 bytes of JSON each.
+fn real_chunk(first: u32) -> Chunk {
+    let mut chunk = Chunk { source: "slurm".into(), files: vec!["sacct.txt".into()], ..Chunk::default() };
+    for job in first..first + 10_000 {
+        let start = chunk.payloads.len();
+        let submit = 1_700_000_000 + i64::from(job);
+        let key = format!("slurm/cluster/{job:010}/{submit}");
+        let (user, charge) = (job % 200, Decimal::new(i128::from(job % 1_000) * 10 + 5, 1));
+        let json = format!(
+            "{{\"Username\":\"user{user}\",\"LocalProjectID\":\"TG-ABC123456\",\"LocalRecordID\":\"{job}\",\
+             \"Resource\":\"cpu.example\",\"SubmitTime\":\"2026-10-02T00:{:02}:{:02}Z\",\
+             \"StartTime\":\"2026-10-02T01:00:00Z\",\"EndTime\":\"2026-10-02T02:00:00Z\",\"Charge\":\"{charge}\",\
+             \"Attributes\":{{\"NodeCount\":1,\"CpuCoreCount\":16,\"Queue\":\"normal\"}},\"LocalReference\":\"{key}\"}}",
+            job / 60 % 60,
+            job % 60
+        );
+        chunk.payloads.extend_from_slice(json.as_bytes());
+        chunk.records.push(Candidate {
+            key,
+            local_record_id: job.to_string(),
+            submit,
+            resource: "cpu.example".into(),
+            username: format!("user{user}").into(),
+            project: "TG-ABC123456".into(),
+            charge,
+            payload: start..chunk.payloads.len(),
+            source_digest: u128::from(job) << 64 | 0x9E37_79B9,
+            ..candidate(0, &mut Vec::new())
+        });
+    }
+    chunk
+}
