@@ -115,6 +115,7 @@ fn hold_advice(reason: &str) -> &'static str {
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
         "identity-changed" => "a record that was sent would change its identity: undo the change of mapping, or waive it",
+        "may-add" => "a reading that was sent changed: correct the difference with the allocation service, then waive the change",
         "grown-by-requeue" | "runaway-repair" => {
             "a known false change of Slurm's accounting: the charge that was sent stays; waive the change, or have it corrected"
         }

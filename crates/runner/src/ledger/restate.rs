@@ -1,11 +1,13 @@
 //! What a record or a held run means for the row that the ledger already has: pure decisions, with their causes.
 //!
 //! A different payload under a known key is a restatement, and a restatement has a cause. What the *source* says
-//! otherwise is sent again, except for the two changes that are known to be false. What *rules* or *tables* make of
+//! otherwise is sent again, except for the two changes that are known to be false, and for readings and adjustments,
+//! which the service might add up. What *rules* or *tables* make of
 //! the same source never re-prices silently: it is counted and noted, and a person restates.
 
 use super::row::{Identity, Row};
 use super::{SourceFacts, State};
+use amie_usage::UsageType;
 
 /// Why a payload is another than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub enum Suspicion {
     GrownByRequeue,
     /// The repair of a "runaway" job: Slurm then writes an elapsed time of 0, whatever was used.
     RunawayRepair,
+    /// Another reading or adjustment under an identity that was sent: nobody knows whether the service would replace
+    /// the first or add to it.
+    MayAdd,
 }
 
 impl Suspicion {
@@ -49,6 +54,7 @@ impl Suspicion {
             Self::IdentityChanged => "identity-changed",
             Self::GrownByRequeue => "grown-by-requeue",
             Self::RunawayRepair => "runaway-repair",
+            Self::MayAdd => "may-add",
         }
     }
 }
@@ -139,6 +145,9 @@ pub fn decide(row: Option<&Row>, waived: Option<u128>, offer: &Offer<'_>, repric
     } else {
         Cause::Rules
     };
+    if cause == Cause::Source && row.usage_type != UsageType::Compute && row.state != State::Failed {
+        return Decision::Hold(Suspicion::MayAdd);
+    }
     if cause == Cause::Source {
         return known_false(wanted.facts, offer.facts).map_or(Decision::Restate, Decision::Hold);
     }

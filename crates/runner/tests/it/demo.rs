@@ -100,6 +100,55 @@ fn refused_and_failed_records_are_kept_until_a_person_retries_them() {
 }
 
 #[test]
+fn storage_that_may_have_arrived_is_never_sent_again_without_a_person() {
+    let faults = vec!["drop-after-storing@post".parse().unwrap()];
+    let service = Service::start(Settings { faults, ..Settings::default() });
+    let site = Site::new();
+    site.send_to(&service.url());
+    // All three readings are stored, and the answer is lost.
+    let night = site.run(&["run", "--source", "scratch", "--summary", "summary.json"]);
+    assert_eq!(night.status, 3, "{}", night.stderr);
+    assert_eq!((site.summary()["unknown"].as_u64(), service.state().loaded.len()), (Some(3), 3));
+    service.sandbox().clear_faults();
+    let posts = service.state().posts;
+    for _ in 0..2 {
+        site.run(&["run", "--source", "scratch", "--summary", "summary.json"]);
+        assert_eq!((service.state().posts, service.state().loaded.len()), (posts, 3), "sent again blindly");
+    }
+    let status = site.run(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    let unknown = status["attention"].as_array().unwrap().iter().find(|item| item["kind"] == "unknown").unwrap();
+    let keys: Vec<&str> =
+        unknown["examples"].as_array().unwrap().iter().map(|example| example["what"].as_str().unwrap()).collect();
+    // A person looks: two are there; of the third the person believes that it is not.
+    let settle = |key: &str, outcome: &str| {
+        let said = site.run(&["held", "settle", key, "--outcome", outcome, "--reason", "asked the service"]);
+        assert_eq!(said.status, 0, "{}", said.stderr);
+    };
+    settle(keys[0], "arrived");
+    settle(keys[1], "arrived");
+    settle(keys[2], "missing");
+    site.run(&["run", "--source", "scratch", "--summary", "summary.json"]);
+    assert_eq!(service.state().posts, posts + 1);
+    assert_eq!((site.summary()["unknown"].as_u64(), site.summary()["accepted"].as_u64()), (Some(0), Some(3)));
+}
+
+#[test]
+fn a_changed_reading_is_held_and_not_sent_beside_the_first() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    site.run(&["run", "--source", "scratch"]);
+    assert_eq!(service.state().loaded.len(), 3);
+    let report = site.read("quota/scratch-2026-11-23.csv");
+    site.write("quota/scratch-2026-11-23.csv", &report.replace("#1001,ok,ok,504,", "#1001,ok,ok,999,"));
+    let night = site.run(&["run", "--source", "scratch"]);
+    assert_eq!(night.status, 1, "{}", night.stderr);
+    assert!(night.stderr.contains("held: may-add"), "{}", night.stderr);
+    assert_eq!(service.state().loaded.len(), 3, "nothing was added");
+}
+
+#[test]
 fn a_held_run_is_sent_when_the_table_knows_its_account() {
     let service = Service::start(Settings::default());
     let site = Site::new();

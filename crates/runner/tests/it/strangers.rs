@@ -65,6 +65,15 @@ fn files_that_are_not_what_they_should_be_are_named_and_the_others_read() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_needs_a_person_even_where_nothing_else_does() {
+    let site = Site::new();
+    std::fs::write(site.path("broken.gz"), b"\x1f\x8b\x08\0\0\0\0\0\0\x03garbage").unwrap();
+    expect(&site, &["transform", "--source", "slurm", "broken.gz"], 1, &["broken.gz: cannot be read"]);
+    expect(&site, &["parse", "--format", "sacct", "broken.gz"], 1, &["broken.gz: cannot be read"]);
+    expect(&site, &["transform", "--bench", "--source", "slurm", "broken.gz"], 1, &["broken.gz: cannot be read"]);
+}
+
+#[test]
 fn a_folder_is_refused_with_the_pattern_to_use() {
     let site = Site::new();
     expect(&site, &["parse", "--format", "sacct", "sacct"], 2, &["sacct: is a folder", "sacct/*.txt"]);

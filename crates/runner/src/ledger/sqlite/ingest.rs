@@ -711,6 +711,11 @@ fn suspicion_detail(suspicion: Suspicion, row: &Row, candidate: &Candidate) -> S
             "repaired as a runaway job: the scheduler wrote an elapsed time of 0, whatever it used. Sent charge \
              {charge}. Waive it, unless the run really used nothing"
         ),
+        Suspicion::MayAdd => format!(
+            "sent with charge {charge}; the source now gives {}. Nobody knows whether the service would replace the \
+             first or add to it: correct the difference with the allocation service, then waive this",
+            candidate.charge
+        ),
     }
 }
 
