@@ -136,7 +136,7 @@ pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table.to_string().lines().map(|line| format!("  {}\n", line.trim_end())).collect()
+    table.to_string().lines().map(|line| format!(" {}\n", line.trim_end())).collect()
 }
 
 /// `3 not-ended, 1 zero-charge`, or `none`.

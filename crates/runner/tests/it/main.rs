@@ -2,6 +2,8 @@
 
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
 mod demo;
+/// Documents say what is true.
+mod documents;
 /// Killed at every place where it matters, and at random: each record once, with its exact charge.
 mod kill;
 /// The ledger by itself.
