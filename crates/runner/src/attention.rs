@@ -38,10 +38,7 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
         items.push(Item {
             kind: "held",
             advice: hold_advice(&group.reason).to_owned(),
-            examples: holds
-                .into_iter()
-                .map(|hold| Example { what: hold.key, detail: hold.detail })
-                .collect(),
+            examples: holds.into_iter().map(|hold| Example { what: hold.key, detail: hold.detail }).collect(),
             reason: group.reason,
             count: group.count,
         });
@@ -77,7 +74,10 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
                     .iter()
                     .filter(|text| text.reason == group.reason)
                     .take(examples)
-                    .map(|text| Example { what: format!("{}:{}", text.file, text.line), detail: text.detail.clone() })
+                    .map(|text| Example {
+                        what: format!("{}:{}", text.file, text.line),
+                        detail: text.detail.clone(),
+                    })
                     .collect(),
                 reason: group.reason,
                 count: group.count,
@@ -93,32 +93,47 @@ const FAILED: &str = "the service took them and could not load them: ask it abou
      then `amie-runner held retry KEY --reason '...'`";
 const UNKNOWN: &str = "they may have arrived: compute records are sent again by the next run (the same bytes overwrite); \
      settle others by `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
-const QUARANTINED: &str = "they could not be read: look at them in the file; a record that is cut off is read when it is complete";
+const QUARANTINED: &str =
+    "they could not be read: look at them in the file; a record that is cut off is read when it is complete";
 
 /// What to do about a hold, by its reason.
 fn hold_advice(reason: &str) -> &'static str {
     match reason {
-        "unknown-project" => "add the account to the project table, match it by a pattern, or skip it (`held` shows the row to add)",
-        "no-account" => "the job ran without an account: waive it, or see that the scheduler enforces accounts",
+        "unknown-project" => {
+            "add the account to the project table, match it by a pattern, or skip it (`held` shows the row to add)"
+        }
+        "no-account" => {
+            "the job ran without an account: waive it, or see that the scheduler enforces accounts"
+        }
         "unknown-user" => "add the user to the user table (`held` shows the row to add)",
         "no-user" => "the scheduler no longer knows the job's user: waive it, or look it up by the job's UID",
         "unknown-resource" => "add a [[resource]] whose `when` covers these jobs",
         "no-rate" => "add a [[resource.rate]] for that time",
         "missing-quantity" => "add the missing column to the source, or write a formula that does without it",
-        "above-max-charge" => "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it",
+        "above-max-charge" => {
+            "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
+        }
         "inconsistent" | "ambiguous-time" | "unknown-state" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
-        "node-release" => "nodes were released while it ran, and its E record does not say what was used: charge it by hand, then waive it",
+        "node-release" => {
+            "nodes were released while it ran, and its E record does not say what was used: charge it by hand, then waive it"
+        }
         "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
         "unknown-owner" => "add the owner to the storage table (`held` shows the row to add), or waive it",
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
-        "identity-changed" => "a record that was sent would change its identity: undo the change of mapping, or waive it",
-        "may-add" => "a reading that was sent changed: correct the difference with the allocation service, then waive the change",
+        "identity-changed" => {
+            "a record that was sent would change its identity: undo the change of mapping, or waive it"
+        }
+        "may-add" => {
+            "a reading that was sent changed: correct the difference with the allocation service, then waive the change"
+        }
         "grown-by-requeue" | "runaway-repair" => {
             "a known false change of Slurm's accounting: the charge that was sent stays; waive the change, or have it corrected"
         }
-        _ => "look at it with `amie-runner explain ID`; put right what it names, or `amie-runner held waive KEY --reason '...'`",
+        _ => {
+            "look at it with `amie-runner explain ID`; put right what it names, or `amie-runner held waive KEY --reason '...'`"
+        }
     }
 }

@@ -24,8 +24,12 @@ fn bless(name: &str, mark: &str, new: &str) {
 fn steady(text: &str) -> String {
     text.lines()
         .map(|line| match line {
-            line if line.starts_with("sandbox of the Usage API") => "sandbox of the Usage API: http://127.0.0.1:PORT/api/v1_test",
-            line if line.starts_with("explain  ") => "explain  amie-runner explain --config amie-demo/config.toml 91.pbssrv",
+            line if line.starts_with("sandbox of the Usage API") => {
+                "sandbox of the Usage API: http://127.0.0.1:PORT/api/v1_test"
+            }
+            line if line.starts_with("explain  ") => {
+                "explain  amie-runner explain --config amie-demo/config.toml 91.pbssrv"
+            }
             line => line.trim_end(),
         })
         .collect::<Vec<_>>()
@@ -66,11 +70,17 @@ fn promises_name_tests_that_exist() {
         .skip(1)
         .step_by(2)
         .filter_map(|quoted| quoted.rsplit("::").next())
-        .filter(|name| name.matches('_').count() >= 3 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit()))
+        .filter(|name| {
+            name.matches('_').count() >= 3
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+        })
         .collect();
     assert!(names.len() > 25, "{names:?}");
     for name in names {
-        assert!(code.contains(&format!("fn {name}(")), "docs/promises.md names `{name}`, which no test is called");
+        assert!(
+            code.contains(&format!("fn {name}(")),
+            "docs/promises.md names `{name}`, which no test is called"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
 //! Integration tests of `runner`, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
 mod demo;
