@@ -1,6 +1,6 @@
 //! The configuration: read once, checked whole, and from then on a value that nobody checks again.
 //!
-//! [`Config::load`] reads the file ([`file`]), its tables ([`tables`]), compiles the rules, and answers either a
+//! [`Config::load`] reads the file (`file.rs`), its tables (`tables.rs`), compiles the rules, and answers either a
 //! [`Config`] or every fault it found, each with its place ([`ConfigError`]).
 
 mod error;
