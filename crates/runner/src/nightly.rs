@@ -7,7 +7,7 @@ use crate::crash;
 use crate::engine::{self, Collected};
 use crate::exit::Exit;
 use crate::ledger::{
-    Binding, HoldEnd, Ingested, Ledger, LedgerError, Person, Recovered, SqliteLedger, Totals,
+    Binding, HoldEnd, Ingested, Ledger, LedgerError, News, Person, Recovered, SqliteLedger, Totals,
 };
 use crate::pipeline::mapping::{Remapped, Rows, remap};
 use crate::plan::Planned;
@@ -39,6 +39,8 @@ pub struct Night {
     pub totals: Totals,
     /// What needs a person.
     pub items: Vec<Item>,
+    /// What of it no run has reported before.
+    pub news: News,
     /// Records accepted long ago and not seen loaded.
     pub overdue: u64,
 }
@@ -133,6 +135,7 @@ pub async fn night(
     };
     let totals = ledger.totals()?;
     let items = attention::gather(ledger, 3)?;
+    let news = ledger.news()?;
     let now = clock::now();
     let overdue = ledger
         .awaiting()?
@@ -142,7 +145,7 @@ pub async fn night(
         })
         .map(|awaiting| awaiting.records)
         .sum();
-    Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, overdue })
+    Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, news, overdue })
 }
 
 /// Maps runs again that were held under other rules or tables, and whose input was not read again tonight.
@@ -199,11 +202,7 @@ impl Night {
     #[must_use]
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Well;
-        let new = self.ingested.held + self.ingested.quarantined + self.ingested.drifted_first;
-        let troubled = self.submission.refused
-            + self.reconciliation.confirmed.failed
-            + self.reconciliation.confirmed.mismatched;
-        if new + troubled + self.overdue > 0 || !self.collected.remarks.problems.is_empty() {
+        if !self.news.is_empty() || self.overdue > 0 || !self.collected.remarks.problems.is_empty() {
             exit = exit.and(Exit::Attention);
         }
         match self.submission.stop {

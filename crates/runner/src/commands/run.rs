@@ -7,6 +7,7 @@ use runner::clock;
 use runner::config::{Api, Config, ConfigError};
 use runner::dry_run::dry_run;
 use runner::exit::Exit;
+use runner::ledger::Ledger;
 use runner::nightly::{self, NightError};
 use runner::plan::{Planned, plan};
 use runner::report::Report;
@@ -47,7 +48,12 @@ pub(crate) fn run(args: &cli::Run) -> Result<Exit, Failure> {
     if let Some(path) = &args.report {
         write_report(path, &config, &api.url, &night)?;
     }
-    Ok(night.exit())
+    let exit = night.exit();
+    // After an outage the exit status spoke of that: what needs a person is new again next time.
+    if matches!(exit, Exit::Well | Exit::Attention) {
+        ledger.mark_reported()?;
+    }
+    Ok(exit)
 }
 
 /// Says which patterns mean no file today.

@@ -195,6 +195,31 @@ pub struct Chunk {
     pub progress: Option<Progress>,
 }
 
+/// What needs a person and has not been reported: rows (and texts) by what happened to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct News {
+    /// Newly held.
+    pub held: u64,
+    /// Refused by the service.
+    pub refused: u64,
+    /// Taken by the service and not loaded.
+    pub failed: u64,
+    /// Shown by the service with another charge.
+    pub mismatched: u64,
+    /// Sent, and charged otherwise by newer rules or tables.
+    pub drifted: u64,
+    /// Quarantined.
+    pub quarantined: u64,
+}
+
+impl News {
+    /// True where there is nothing new.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How far one input file has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -323,6 +348,18 @@ pub trait Ledger: Send {
     /// # Errors
     /// Where the store fails.
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+
+    /// What happened that needs a person, and that no run has reported yet: also what a run that died had found.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn news(&self) -> Result<News, LedgerError>;
+
+    /// Everything up to now has been reported to a person.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn mark_reported(&mut self) -> Result<(), LedgerError>;
 
     /// How far a file was read.
     ///

@@ -6,6 +6,7 @@ mod codes;
 mod confirm;
 mod hold;
 mod ingest;
+mod news;
 mod people;
 mod place;
 mod query;
@@ -17,8 +18,8 @@ mod verify;
 
 use super::{
     Awaiting, BatchId, Binding, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd, Ingested,
-    LeaseRequest, Leased, Ledger, LedgerError, List, Person, Progress, Quarantined, RecordOutcome, Recovered,
-    Repricing, Retry, Row, Settled, Sighting, State, Totals,
+    LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined, RecordOutcome,
+    Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::cell::RefCell;
@@ -322,6 +323,14 @@ impl Ledger for SqliteLedger {
 
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
         self.change(|session| people::close_quarantine(session, ids, person, now))
+    }
+
+    fn news(&self) -> Result<News, LedgerError> {
+        self.ask(|session| news::news(session))
+    }
+
+    fn mark_reported(&mut self) -> Result<(), LedgerError> {
+        self.change(|session| news::mark_reported(session))
     }
 
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {
