@@ -6,7 +6,7 @@
 use crate::clock;
 use crate::config::Api;
 use crate::crash;
-use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError, RecordOutcome};
+use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError};
 use amie_usage::{Cancel, Client, Delivery, Limits, RetryBudget, Stop, UsageType, deliver};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -134,18 +134,8 @@ impl Round {
         batch: BatchId,
         delivery: Delivery,
     ) -> Result<(), LedgerError> {
-        let outcomes: Vec<RecordOutcome> = delivery
-            .outcomes
-            .into_iter()
-            .map(|outcome| match outcome {
-                amie_usage::RecordOutcome::Accepted => RecordOutcome::Accepted,
-                amie_usage::RecordOutcome::Refused(reason) => RecordOutcome::Refused(reason),
-                amie_usage::RecordOutcome::Unknown(reason) => RecordOutcome::Unknown(reason),
-                amie_usage::RecordOutcome::NotSent(reason) => RecordOutcome::NotSent(reason),
-            })
-            .collect();
         let note = delivery.stop_reason.clone().unwrap_or_else(|| format!("{} POST(s)", delivery.posts));
-        let settled = ledger.settle(batch, &outcomes, &note, clock::now())?;
+        let settled = ledger.settle(batch, &delivery.outcomes, &note, clock::now())?;
         self.sum.accepted += settled.accepted;
         self.sum.refused += settled.rejected;
         self.sum.unknown += settled.unknown;

@@ -4,6 +4,7 @@
 //! every store moves rows by the same rules and through [`State::next`].
 
 use super::{Event, IllegalEvent, SourceFacts, State};
+pub use amie_usage::RecordOutcome;
 use amie_usage::{Decimal, UsageType};
 use std::sync::Arc;
 
@@ -104,19 +105,6 @@ pub struct Row {
     pub file: Arc<str>,
     /// First line, from 1.
     pub line: u64,
-}
-
-/// What a sender can say of one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RecordOutcome {
-    /// The service queued it.
-    Accepted,
-    /// The service refused it, with its words.
-    Refused(String),
-    /// It may have arrived: a timeout, a broken connection, an unreadable answer.
-    Unknown(String),
-    /// It certainly did not leave: no connection, stopped before.
-    NotSent(String),
 }
 
 /// Which bytes a lease hands out.

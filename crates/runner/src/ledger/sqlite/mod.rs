@@ -326,7 +326,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn news(&self) -> Result<News, LedgerError> {
-        self.ask(|session| news::news(session))
+        self.ask(news::news)
     }
 
     fn mark_reported(&mut self) -> Result<(), LedgerError> {
