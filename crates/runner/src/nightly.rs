@@ -41,8 +41,8 @@ pub struct Night {
     pub items: Vec<Item>,
     /// What of it no run has reported before.
     pub news: News,
-    /// Records accepted long ago and not seen loaded.
-    pub overdue: u64,
+    /// When the oldest compute record was sent that is still not seen loaded, where that is long ago; epoch seconds.
+    pub overdue: Option<i64>,
 }
 
 /// Why a night could not be.
@@ -137,14 +137,14 @@ pub async fn night(
     let items = attention::gather(ledger, 3)?;
     let news = ledger.news()?;
     let now = clock::now();
+    // Loads of other types are not listed by the service: nobody can wait for them.
     let overdue = ledger
         .awaiting()?
         .iter()
-        .filter(|awaiting| {
-            awaiting.usage_type == UsageType::Compute && awaiting.earliest_sent < now - OVERDUE
-        })
-        .map(|awaiting| awaiting.records)
-        .sum();
+        .filter(|awaiting| awaiting.usage_type == UsageType::Compute)
+        .map(|awaiting| awaiting.earliest_sent)
+        .min()
+        .filter(|earliest| *earliest < now - OVERDUE);
     Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, news, overdue })
 }
 
@@ -202,7 +202,7 @@ impl Night {
     #[must_use]
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Well;
-        if !self.news.is_empty() || self.overdue > 0 || !self.collected.remarks.problems.is_empty() {
+        if !self.news.is_empty() || self.overdue.is_some() || !self.collected.remarks.problems.is_empty() {
             exit = exit.and(Exit::Attention);
         }
         match self.submission.stop {

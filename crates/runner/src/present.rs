@@ -345,10 +345,10 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
         night.reconciliation.unreachable.iter().map(|text| format!("could not reconcile: {text}; run again")),
     );
     list.extend(night.reconciliation.key_refused.iter().cloned());
-    if night.overdue > 0 {
+    if let Some(since) = night.overdue {
         list.push(format!(
-            "{} record(s) were accepted more than three days ago and are not loaded: ask the service",
-            night.overdue
+            "records that were sent on {} and later are accepted and not loaded: ask the service what became of them",
+            runner::clock::show(since)
         ));
     }
     list

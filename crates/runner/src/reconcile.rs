@@ -12,6 +12,10 @@ use std::time::Duration;
 /// Clocks of the site and the service may differ by this much, seconds.
 const CLOCK_SKEW: i64 = 300;
 
+/// The furthest that is looked back, seconds: 90 days. What was accepted earlier and never loaded is reported as overdue;
+/// without a bound, one such record would make every night read the service's whole history.
+const FURTHEST: i64 = 90 * 86_400;
+
 /// What reconciling found.
 #[derive(Debug, Default)]
 pub struct Reconciliation {
@@ -71,11 +75,16 @@ pub async fn reconcile(
     loop {
         let awaiting = ledger.awaiting()?;
         let Some(earliest) = awaiting.iter().map(|awaiting| awaiting.earliest_sent).min() else { break };
-        // Loads of other types than compute are not listed by the service: waiting for them is in vain.
-        let compute = awaiting.iter().any(|awaiting| awaiting.usage_type == UsageType::Compute);
-        ask(ledger, client, earliest - CLOCK_SKEW, &mut found).await?;
+        let earliest_compute = awaiting
+            .iter()
+            .filter(|awaiting| awaiting.usage_type == UsageType::Compute)
+            .map(|awaiting| awaiting.earliest_sent)
+            .min();
+        let since = |sent: i64| (sent - CLOCK_SKEW).max(clock::now() - FURTHEST);
+        ask(ledger, client, since(earliest), earliest_compute.map(since), &mut found).await?;
         let blocked = found.unreachable.is_some() || found.key_refused.is_some();
-        if blocked || !compute || started.elapsed() >= wait || cancel.is_cancelled() {
+        // Loads of other types are not listed by the service: waiting for them is in vain.
+        if blocked || earliest_compute.is_none() || started.elapsed() >= wait || cancel.is_cancelled() {
             break;
         }
         let still = ledger.awaiting()?.iter().any(|awaiting| awaiting.usage_type == UsageType::Compute);
@@ -93,11 +102,12 @@ pub async fn reconcile(
     Ok(found)
 }
 
-/// One round of questions.
+/// One round of questions: failures and errors since `from`, loads of compute records since `loads_from`.
 async fn ask(
     ledger: &mut dyn Ledger,
     client: &Client,
     from: i64,
+    loads_from: Option<i64>,
     found: &mut Reconciliation,
 ) -> Result<(), LedgerError> {
     // Failures first: a record that failed and was sent again may be in both lists, and the load is the newer word.
@@ -119,7 +129,8 @@ async fn ask(
         }
         Err(error) => found.problem("GET /usage/status", error),
     }
-    let mut query = LoadedQuery { min_loaded_time: Some(from), ..LoadedQuery::default() };
+    let Some(loads_from) = loads_from else { return Ok(()) };
+    let mut query = LoadedQuery { min_loaded_time: Some(loads_from), ..LoadedQuery::default() };
     loop {
         match client.loaded(&query).await {
             Ok(page) => {
