@@ -5,6 +5,8 @@
 mod duration;
 #[cfg(test)]
 mod fixtures;
+#[doc(hidden)]
+pub mod grammar;
 mod memory;
 pub mod pbs;
 pub mod quota;
