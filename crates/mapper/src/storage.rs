@@ -222,7 +222,8 @@ impl<'r> StorageMapper<'r> {
     /// The ledger's key of a reading: source, kind of owner, owner, first day of its interval.
     #[must_use]
     pub fn key(&self, reading: &Reading<'_>, collected_at: i64) -> RunKey {
-        let first_day = self.interval_start(collected_at).map_or_else(|| collected_at.to_string(), |day| day.to_string());
+        let first_day =
+            self.interval_start(collected_at).map_or_else(|| collected_at.to_string(), |day| day.to_string());
         RunKey::from_text(self.key_on(reading, &first_day))
     }
 

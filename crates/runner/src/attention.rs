@@ -38,10 +38,7 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
         items.push(Item {
             kind: "held",
             advice: hold_advice(&group.reason).to_owned(),
-            examples: holds
-                .into_iter()
-                .map(|hold| Example { what: hold.key, detail: hold.detail })
-                .collect(),
+            examples: holds.into_iter().map(|hold| Example { what: hold.key, detail: hold.detail }).collect(),
             reason: group.reason,
             count: group.count,
         });
@@ -77,7 +74,10 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
                     .iter()
                     .filter(|text| text.reason == group.reason)
                     .take(examples)
-                    .map(|text| Example { what: format!("{}:{}", text.file, text.line), detail: text.detail.clone() })
+                    .map(|text| Example {
+                        what: format!("{}:{}", text.file, text.line),
+                        detail: text.detail.clone(),
+                    })
                     .collect(),
                 reason: group.reason,
                 count: group.count,
@@ -100,25 +100,35 @@ const QUARANTINED: &str = "these lines could not be read: look at them in the fi
 fn hold_advice(reason: &str) -> &'static str {
     match reason {
         "unknown-project" => "add the account to projects.csv, match it by a pattern, or skip it",
-        "no-account" => "the job ran without an account: waive it, or see that the scheduler enforces accounts",
+        "no-account" => {
+            "the job ran without an account: waive it, or see that the scheduler enforces accounts"
+        }
         "unknown-user" => "add the user to users.csv",
         "no-user" => "the scheduler no longer knows the job's user: waive it, or look it up by the job's UID",
         "unknown-resource" => "add a [[resource]] whose `when` covers these jobs",
         "no-rate" => "add a [[resource.rate]] for that time",
         "missing-quantity" => "add the missing column to the source, or write a formula that does without it",
-        "above-max-charge" => "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it",
+        "above-max-charge" => {
+            "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
+        }
         "inconsistent" | "ambiguous-time" | "unknown-state" => {
             "look at the record with `amie-runner explain ID`; put the source right, or waive it"
         }
-        "node-release" => "the E record alone does not say what was used: charge it by hand, then waive it here",
+        "node-release" => {
+            "the E record alone does not say what was used: charge it by hand, then waive it here"
+        }
         "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
         "unknown-owner" => "add the owner to the storage table, or waive it",
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
-        "identity-changed" => "a record that was sent would change its identity: undo the change of mapping, or waive it",
+        "identity-changed" => {
+            "a record that was sent would change its identity: undo the change of mapping, or waive it"
+        }
         "grown-by-requeue" | "runaway-repair" => {
             "a known false change of Slurm's accounting: the charge that was sent stays; waive the change, or have it corrected"
         }
-        _ => "look at it with `amie-runner explain ID`; put right what it names, or `amie-runner held waive KEY --reason '...'`",
+        _ => {
+            "look at it with `amie-runner explain ID`; put right what it names, or `amie-runner held waive KEY --reason '...'`"
+        }
     }
 }

@@ -107,8 +107,12 @@ impl Work for ExplainWork<'_> {
                 if self.is_meant(&mut mapper, &run) {
                     let fate = match run.kind {
                         Kind::Run => Fate::Run(Box::new(mapper.explain(&run))),
-                        Kind::Step => Fate::Informational("a job step: part of its job, never charged beside it"),
-                        Kind::Parent => Fate::Informational("a whole array: its tasks are charged, not the array"),
+                        Kind::Step => {
+                            Fate::Informational("a job step: part of its job, never charged beside it")
+                        }
+                        Kind::Parent => {
+                            Fate::Informational("a whole array: its tasks are charged, not the array")
+                        }
                         Kind::Other => Fate::Informational("not a job"),
                     };
                     sighted(run.place.line, run.text, fate);
@@ -137,7 +141,9 @@ impl Work for ExplainWork<'_> {
 pub fn in_sources(config: &Config, planned: &[Planned<'_>], id: &str) -> (Vec<Sighted>, Vec<InputError>) {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for planned in planned {
-        let (Some(format), Some(source)) = (Format::of(planned.source), job_rules(planned.source)) else { continue };
+        let (Some(format), Some(source)) = (Format::of(planned.source), job_rules(planned.source)) else {
+            continue;
+        };
         let work = ExplainWork { id, rules: &config.rules, source };
         let read = pipeline::run(&format, &planned.files.files, None, &work, |emitted| {
             if let Emitted::Output(_, sighted, _) = emitted {

@@ -6,7 +6,9 @@ use crate::config::{Api, Config, KeySource, Source};
 use crate::crash;
 use crate::engine::{self, Collected};
 use crate::exit::Exit;
-use crate::ledger::{Binding, HoldEnd, Ingested, Ledger, LedgerError, Person, Recovered, SqliteLedger, Totals};
+use crate::ledger::{
+    Binding, HoldEnd, Ingested, Ledger, LedgerError, Person, Recovered, SqliteLedger, Totals,
+};
 use crate::pipeline::mapping::{Remapped, Rows, remap};
 use crate::plan::Planned;
 use crate::reconcile::{Reconciliation, reconcile};
@@ -135,7 +137,9 @@ pub async fn night(
     let overdue = ledger
         .awaiting()?
         .iter()
-        .filter(|awaiting| awaiting.usage_type == UsageType::Compute && awaiting.earliest_sent < now - OVERDUE)
+        .filter(|awaiting| {
+            awaiting.usage_type == UsageType::Compute && awaiting.earliest_sent < now - OVERDUE
+        })
         .map(|awaiting| awaiting.records)
         .sum();
     Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, overdue })
@@ -196,7 +200,9 @@ impl Night {
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Well;
         let new = self.ingested.held + self.ingested.quarantined + self.ingested.drifted_first;
-        let troubled = self.submission.refused + self.reconciliation.confirmed.failed + self.reconciliation.confirmed.mismatched;
+        let troubled = self.submission.refused
+            + self.reconciliation.confirmed.failed
+            + self.reconciliation.confirmed.mismatched;
         if new + troubled + self.overdue > 0 || !self.collected.remarks.problems.is_empty() {
             exit = exit.and(Exit::Attention);
         }

@@ -39,7 +39,11 @@ pub enum PlanError {
 ///
 /// # Errors
 /// An unknown source, a path that is not there, a path whose source cannot be told.
-pub fn plan<'c>(config: &'c Config, source: Option<&str>, paths: &[String]) -> Result<Vec<Planned<'c>>, PlanError> {
+pub fn plan<'c>(
+    config: &'c Config,
+    source: Option<&str>,
+    paths: &[String],
+) -> Result<Vec<Planned<'c>>, PlanError> {
     let sources = config.selected(source).map_err(|error| PlanError::Config(Box::new(error)))?;
     if paths.is_empty() {
         return sources
@@ -60,7 +64,10 @@ pub fn plan<'c>(config: &'c Config, source: Option<&str>, paths: &[String]) -> R
         match planned.iter_mut().find(|planned| planned.source.name == owner.name) {
             Some(planned) => planned.files.files.push(file),
             None => {
-                planned.push(Planned { source: owner, files: Expanded { files: vec![file], ..Expanded::default() } });
+                planned.push(Planned {
+                    source: owner,
+                    files: Expanded { files: vec![file], ..Expanded::default() },
+                });
             }
         }
     }
@@ -71,7 +78,9 @@ fn owner<'c>(config: &Config, sources: &[&'c Source], file: &Path) -> Option<&'c
     let full = std::fs::canonicalize(file).ok()?;
     let listed = |source: &&Source| {
         expand(&config.folder, &source.paths)
-            .map(|own| own.files.iter().filter_map(|path| std::fs::canonicalize(path).ok()).any(|path| path == full))
+            .map(|own| {
+                own.files.iter().filter_map(|path| std::fs::canonicalize(path).ok()).any(|path| path == full)
+            })
             .unwrap_or(false)
     };
     let by_pattern: Vec<&'c Source> = sources.iter().copied().filter(listed).collect();
@@ -81,7 +90,9 @@ fn owner<'c>(config: &Config, sources: &[&'c Source], file: &Path) -> Option<&'c
     let (line, _) = first_line(open(file).ok()?.reader).ok()?;
     let looks = |source: &&Source| match &source.kind {
         SourceKind::Sacct { .. } => parsers::sacct::guess_delimiter(&line).is_some(),
-        SourceKind::Pbs { .. } => line.get(2) == Some(&b'/') && line.get(5) == Some(&b'/') && line.get(19) == Some(&b';'),
+        SourceKind::Pbs { .. } => {
+            line.get(2) == Some(&b'/') && line.get(5) == Some(&b'/') && line.get(19) == Some(&b';')
+        }
         SourceKind::Quota { .. } => memchr::memmem::find(&line, b",BlockStatus,").is_some(),
     };
     let by_content: Vec<&'c Source> = sources.iter().copied().filter(looks).collect();

@@ -1,7 +1,7 @@
 //! How things look on a terminal: summaries, tables, failures. Everything that comes from outside is escaped.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use amie_usage::Stop;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use runner::attention::Item;
 use runner::exit::Exit;
 use runner::ledger::{LedgerError, State, Totals};
@@ -79,7 +79,9 @@ impl Failure {
 pub(crate) fn failure(failure: &Failure) -> ExitCode {
     match failure {
         // The reader of our output has gone (`| head`): that is how it wants it.
-        Failure::Output { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Failure::Output { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
+        }
         Failure::Config(error) if io::stderr().is_terminal() => {
             let mut text = String::new();
             let handler = miette::GraphicalReportHandler::new();
@@ -141,8 +143,11 @@ pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
 
 /// `3 not-ended, 1 zero-charge`, or `none`.
 pub(crate) fn reasons<'a>(counts: impl IntoIterator<Item = (&'a String, &'a u64)>) -> String {
-    let list: Vec<String> =
-        counts.into_iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {}", escape(name))).collect();
+    let list: Vec<String> = counts
+        .into_iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {}", escape(name)))
+        .collect();
     if list.is_empty() { "none".to_owned() } else { list.join(", ") }
 }
 
@@ -286,7 +291,11 @@ pub(crate) fn night(night: &Night) -> String {
     } else {
         text += &format!(
             "  {} POST(s): {} accepted, {} refused, {} not sent, {} of unknown fate\n",
-            submission.posts, submission.accepted, submission.refused, submission.not_sent, submission.unknown
+            submission.posts,
+            submission.accepted,
+            submission.refused,
+            submission.not_sent,
+            submission.unknown
         );
     }
     if let Some(stop) = &submission.stop {
@@ -314,9 +323,15 @@ pub(crate) fn night(night: &Night) -> String {
 
 fn stop_text(stop: &Stop, reason: &str) -> String {
     match stop {
-        Stop::KeyRefused => format!("the service refuses this site or its key: check site.name and the key ({reason})"),
-        Stop::ApiDown => format!("the service cannot be reached or gives no usable answer; nothing is lost, run again ({reason})"),
-        Stop::SomethingWrong { text } => format!("something is wrong with the configuration or the service: {text}"),
+        Stop::KeyRefused => {
+            format!("the service refuses this site or its key: check site.name and the key ({reason})")
+        }
+        Stop::ApiDown => format!(
+            "the service cannot be reached or gives no usable answer; nothing is lost, run again ({reason})"
+        ),
+        Stop::SomethingWrong { text } => {
+            format!("something is wrong with the configuration or the service: {text}")
+        }
     }
 }
 
@@ -325,10 +340,15 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
     let mut list: Vec<String> = night.collected.remarks.problems.iter().map(ToString::to_string).collect();
     list.extend(column_texts(&night.collected.remarks));
     list.extend(night.reconciliation.remarks.iter().cloned());
-    list.extend(night.reconciliation.unreachable.iter().map(|text| format!("could not reconcile: {text}; run again")));
+    list.extend(
+        night.reconciliation.unreachable.iter().map(|text| format!("could not reconcile: {text}; run again")),
+    );
     list.extend(night.reconciliation.key_refused.iter().cloned());
     if night.overdue > 0 {
-        list.push(format!("{} record(s) were accepted more than three days ago and are not loaded: ask the service", night.overdue));
+        list.push(format!(
+            "{} record(s) were accepted more than three days ago and are not loaded: ask the service",
+            night.overdue
+        ));
     }
     list
 }

@@ -41,7 +41,8 @@ impl Reconciliation {
     fn problem(&mut self, call: &str, error: CallError) {
         match error {
             CallError::NotOffered { http_status, .. } => {
-                self.remarks.insert(format!("the service does not offer {call} (HTTP {http_status}); done without"));
+                self.remarks
+                    .insert(format!("the service does not offer {call} (HTTP {http_status}); done without"));
             }
             CallError::KeyRefused { .. } => self.key_refused = Some(error.to_string()),
             CallError::Unreachable { .. } | CallError::Busy { .. } | CallError::Proxy { .. } => {
@@ -85,7 +86,9 @@ pub async fn reconcile(
             () = tokio::time::sleep(pause) => {}
             () = cancel.cancelled() => break,
         }
-        pause = (pause * 2).min(Duration::from_secs(30)).min(wait.saturating_sub(started.elapsed()).max(Duration::from_millis(50)));
+        pause = (pause * 2)
+            .min(Duration::from_secs(30))
+            .min(wait.saturating_sub(started.elapsed()).max(Duration::from_millis(50)));
     }
     Ok(found)
 }
@@ -99,7 +102,9 @@ async fn ask(
 ) -> Result<(), LedgerError> {
     // Failures first: a record that failed and was sent again may be in both lists, and the load is the newer word.
     match client.failed().await {
-        Ok(failed) => tell(ledger, failed.into_iter().filter_map(|record| failure(record, None)).collect(), found)?,
+        Ok(failed) => {
+            tell(ledger, failed.into_iter().filter_map(|record| failure(record, None)).collect(), found)?
+        }
         Err(error) => found.problem("GET /usage/failed", error),
     }
     let now = clock::now();
@@ -136,7 +141,11 @@ async fn ask(
     }
 }
 
-fn tell(ledger: &mut dyn Ledger, sightings: Vec<Sighting>, found: &mut Reconciliation) -> Result<(), LedgerError> {
+fn tell(
+    ledger: &mut dyn Ledger,
+    sightings: Vec<Sighting>,
+    found: &mut Reconciliation,
+) -> Result<(), LedgerError> {
     if !sightings.is_empty() {
         crash::point("seen");
         let confirmed = ledger.confirm(&sightings, clock::now())?;

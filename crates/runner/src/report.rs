@@ -38,7 +38,9 @@ pub fn escape(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\n' => out.push(' '),
-            c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}') => {
+            c if c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}') =>
+            {
                 out.extend(c.escape_unicode());
             }
             c => out.push(c),
@@ -158,7 +160,8 @@ impl Report<'_> {
         ];
         page.push_str("<div class=\"scroll\"><table>\n");
         for (name, counts) in rows {
-            let list: Vec<String> = counts.iter().map(|(reason, n)| format!("{n} {}", escape(reason))).collect();
+            let list: Vec<String> =
+                counts.iter().map(|(reason, n)| format!("{n} {}", escape(reason))).collect();
             let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
             writeln!(page, "<tr><th>{name}</th><td>{list}</td></tr>")?;
         }
@@ -243,7 +246,10 @@ mod tests {
             kind: "held",
             reason: hostile.to_owned(),
             count: 1,
-            examples: vec![crate::attention::Example { what: hostile.to_owned(), detail: hostile.to_owned() }],
+            examples: vec![crate::attention::Example {
+                what: hostile.to_owned(),
+                detail: hostile.to_owned(),
+            }],
             advice: hostile.to_owned(),
         }];
         let mut tally = Tally::default();

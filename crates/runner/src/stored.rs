@@ -118,7 +118,12 @@ impl StoredRun {
             mem_bytes: run.mem_bytes,
             billing: run.billing,
             allocated: run.allocated,
-            requested: [run.requested.cores, run.requested.nodes, run.requested.gpus, run.requested.mem_bytes],
+            requested: [
+                run.requested.cores,
+                run.requested.nodes,
+                run.requested.gpus,
+                run.requested.mem_bytes,
+            ],
             exit_code: run.exit_code,
             signal: run.signal,
             run_count: run.run_count,
@@ -169,10 +174,9 @@ impl StoredRun {
             exit_code: self.exit_code,
             signal: self.signal,
             run_count: self.run_count,
-            finding: self
-                .finding
-                .as_deref()
-                .and_then(|name| FINDINGS.iter().find(|(known, _)| *known == name).map(|(_, finding)| *finding)),
+            finding: self.finding.as_deref().and_then(|name| {
+                FINDINGS.iter().find(|(known, _)| *known == name).map(|(_, finding)| *finding)
+            }),
             text: BStr::new(""),
             place: Place::default(),
         }

@@ -86,7 +86,10 @@ impl Round {
         api: &Api,
     ) -> Result<(), LedgerError> {
         loop {
-            while self.flight.len() < api.concurrency && self.sum.stop.is_none() && !self.cancel.is_cancelled() {
+            while self.flight.len() < api.concurrency
+                && self.sum.stop.is_none()
+                && !self.cancel.is_cancelled()
+            {
                 let request = LeaseRequest {
                     max_records: api.max_records,
                     max_bytes: api.max_body_bytes,
@@ -125,7 +128,12 @@ impl Round {
         });
     }
 
-    fn settle(&mut self, ledger: &mut dyn Ledger, batch: BatchId, delivery: Delivery) -> Result<(), LedgerError> {
+    fn settle(
+        &mut self,
+        ledger: &mut dyn Ledger,
+        batch: BatchId,
+        delivery: Delivery,
+    ) -> Result<(), LedgerError> {
         let outcomes: Vec<RecordOutcome> = delivery
             .outcomes
             .into_iter()
@@ -153,4 +161,3 @@ impl Round {
         Ok(())
     }
 }
-

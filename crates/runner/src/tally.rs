@@ -39,7 +39,9 @@ pub struct Tally {
 
 /// A conservation law that does not hold: a fault of this program, never of the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the counts do not add up ({law}: {left} against {right}): this is a fault of amie-runner; nothing of this run should be trusted, please report it")]
+#[error(
+    "the counts do not add up ({law}: {left} against {right}): this is a fault of amie-runner; nothing of this run should be trusted, please report it"
+)]
 pub struct Imbalance {
     /// Which law.
     pub law: &'static str,

@@ -84,9 +84,11 @@ fn check_source(config: &Config, source: &Source) -> Finding {
     };
     match expand(&config.folder, &source.paths) {
         Err(error) => Finding { level: Level::Error, about, text: error.to_string() },
-        Ok(expanded) if expanded.files.is_empty() => {
-            Finding { level: Level::Warning, about, text: format!("{kind}: none of its patterns matches a file") }
-        }
+        Ok(expanded) if expanded.files.is_empty() => Finding {
+            level: Level::Warning,
+            about,
+            text: format!("{kind}: none of its patterns matches a file"),
+        },
         Ok(expanded) => {
             let mut text = format!("{kind}: {} file(s)", expanded.files.len());
             if !expanded.empty_patterns.is_empty() {
@@ -98,7 +100,8 @@ fn check_source(config: &Config, source: &Source) -> Finding {
 }
 
 fn check_api(config: &Config, findings: &mut Vec<Finding>) {
-    let mut push = |level, about: &str, text: String| findings.push(Finding { level, about: about.to_owned(), text });
+    let mut push =
+        |level, about: &str, text: String| findings.push(Finding { level, about: about.to_owned(), text });
     let Some(api) = &config.api else {
         push(Level::Note, "api", "no [api] table: nothing can be sent".to_owned());
         return;

@@ -43,7 +43,10 @@ pub(crate) fn demo(args: &cli::Demo) -> Result<Exit, Failure> {
         .map_err(|error| Failure::file(&summary, error))?;
     println!("report   {}", report.display());
     println!("summary  {}", summary.display());
-    println!("why is a charge what it is? amie-runner explain --config {0}/config.toml 91.pbssrv", args.folder.display());
+    println!(
+        "why is a charge what it is? amie-runner explain --config {0}/config.toml 91.pbssrv",
+        args.folder.display()
+    );
     match night.exit() {
         // The demo shows on purpose what needs a person: that is not a failure of the demo.
         Exit::Attention | Exit::Well => Ok(Exit::Well),

@@ -46,7 +46,10 @@ fn text(sighted: &[Sighted], known: &[Known]) -> String {
     let terminal = io::stdout().is_terminal();
     let mut text = String::new();
     for one in sighted {
-        text += &format!("{}\n", heading(&format!("{}:{} ({})", escape(&one.file), one.line, one.source), terminal));
+        text += &format!(
+            "{}\n",
+            heading(&format!("{}:{} ({})", escape(&one.file), one.line, one.source), terminal)
+        );
         text += &format!("  {}\n", escape(&one.text).replace('\n', "\\n"));
         match &one.fate {
             Fate::Run(explanation) => {
@@ -123,7 +126,8 @@ fn sighted_json(one: &Sighted) -> serde_json::Value {
 }
 
 fn known_json(known: &Known) -> serde_json::Value {
-    let payload = known.payload.as_deref().and_then(|text| serde_json::from_slice::<serde_json::Value>(text).ok());
+    let payload =
+        known.payload.as_deref().and_then(|text| serde_json::from_slice::<serde_json::Value>(text).ok());
     serde_json::json!({
         "key": known.row.key,
         "state": known.row.state.to_string(),

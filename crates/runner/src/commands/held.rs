@@ -82,7 +82,8 @@ fn decide(action: &HeldAction, ledger: &mut SqliteLedger) -> Result<Exit, Failur
     let (what, asked, done) = match action {
         HeldAction::Waive(decide) => {
             let why = person(decide)?;
-            let done = ledger.close_holds(&decide.keys, HoldEnd::Waived, Person { by: &by, why: &why }, now)?;
+            let done =
+                ledger.close_holds(&decide.keys, HoldEnd::Waived, Person { by: &by, why: &why }, now)?;
             ("waived", decide.keys.len(), done)
         }
         HeldAction::Approve(decide) => {
@@ -105,7 +106,10 @@ fn decide(action: &HeldAction, ledger: &mut SqliteLedger) -> Result<Exit, Failur
     };
     println!("{done} {what}");
     if done < asked as u64 {
-        say(format_args!("{} of the keys were not waiting for that; see `amie-runner held` and `status`", asked as u64 - done));
+        say(format_args!(
+            "{} of the keys were not waiting for that; see `amie-runner held` and `status`",
+            asked as u64 - done
+        ));
         return Ok(Exit::Attention);
     }
     Ok(Exit::Well)

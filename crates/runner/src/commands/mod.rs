@@ -14,8 +14,8 @@ use crate::present::Failure;
 
 /// The async runtime of commands that talk to a service.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Output { what: "the asynchronous runtime does not start".to_owned(), error })
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Output {
+        what: "the asynchronous runtime does not start".to_owned(),
+        error,
+    })
 }

@@ -24,7 +24,9 @@ pub(crate) fn parse(args: &cli::Parse) -> Result<Exit, Failure> {
     let files: Vec<String> = args
         .files
         .iter()
-        .map(|path| if path == Path::new("-") { "/dev/stdin".to_owned() } else { path.to_string_lossy().into_owned() })
+        .map(|path| {
+            if path == Path::new("-") { "/dev/stdin".to_owned() } else { path.to_string_lossy().into_owned() }
+        })
         .collect();
     // What a shell leaves unexpanded is taken as it stands.
     let files = expand(Path::new(""), &files)?.files;
@@ -61,7 +63,10 @@ pub(crate) fn parse(args: &cli::Parse) -> Result<Exit, Failure> {
                 Ok::<_, Failure>(())
             })?;
             if !remarks.unknown_columns.is_empty() {
-                say(format_args!("note: columns that are not known: {}", escape(&remarks.unknown_columns.join(", "))));
+                say(format_args!(
+                    "note: columns that are not known: {}",
+                    escape(&remarks.unknown_columns.join(", "))
+                ));
             }
             remarks.problems
         }
@@ -119,7 +124,10 @@ fn quota_reports(
 
 fn format(args: &cli::Parse) -> Result<Chosen, Failure> {
     let zone = args.timezone.parse().map_err(|_| {
-        Failure::Usage(format!("--timezone: \"{}\" is not an IANA time zone like America/Denver", escape(&args.timezone)))
+        Failure::Usage(format!(
+            "--timezone: \"{}\" is not an IANA time zone like America/Denver",
+            escape(&args.timezone)
+        ))
     })?;
     match args.format.as_str() {
         "sacct" => {

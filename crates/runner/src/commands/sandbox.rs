@@ -39,7 +39,11 @@ pub(crate) fn sandbox(args: &cli::Sandbox) -> Result<Exit, Failure> {
             .await
             .map_err(|error| Failure::Usage(format!("the sandbox does not start: {error}")))?;
         println!("{}", sandbox.base_url());
-        say(format_args!("sandbox of the Usage API on {}; its page: http://{}/", sandbox.base_url(), sandbox.address()));
+        say(format_args!(
+            "sandbox of the Usage API on {}; its page: http://{}/",
+            sandbox.base_url(),
+            sandbox.address()
+        ));
         say("stop it with Ctrl-C");
         runner::signals::stop_requested().await;
         sandbox.stop().await;
@@ -52,9 +56,11 @@ fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>, Failure> {
     texts
         .iter()
         .map(|text| match text.splitn(3, '=').collect::<Vec<_>>().as_slice() {
-            [field, value, error] => {
-                Ok(Rule { field: (*field).to_owned(), value: (*value).to_owned(), error: (*error).to_owned() })
-            }
+            [field, value, error] => Ok(Rule {
+                field: (*field).to_owned(),
+                value: (*value).to_owned(),
+                error: (*error).to_owned(),
+            }),
             _ => Err(Failure::Usage(format!("{option}: \"{text}\" is not of the form FIELD=VALUE=MESSAGE"))),
         })
         .collect()

@@ -88,7 +88,11 @@ fn finish(output: Output) -> Result<(), Failure> {
 }
 
 /// Reads, parses, maps and renders everything, keeps nothing, and says how long it took.
-fn bench(args: &cli::Transform, config: &Config, planned: &[runner::plan::Planned<'_>]) -> Result<Exit, Failure> {
+fn bench(
+    args: &cli::Transform,
+    config: &Config,
+    planned: &[runner::plan::Planned<'_>],
+) -> Result<Exit, Failure> {
     let watch = Stopwatch::start();
     let Ok(collected) = engine::count(config, planned);
     let (seconds, cpu_seconds) = (watch.seconds(), watch.cpu_seconds());

@@ -7,16 +7,16 @@ mod error;
 mod file;
 mod tables;
 
-pub(crate) use error::suggestion;
 pub use error::ConfigError;
+pub(crate) use error::suggestion;
 
 use amie_usage::{Decimal, UsageType};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use error::Text;
 use mapper::spec::{
-    Charged, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec, ResourceSpec, Rounding, RoundingMode, RuleError,
-    RulePlace, RulesSpec, ServiceTreats, SkipRule, SourceSpec, StorageSpec, When,
+    Charged, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec, ResourceSpec, Rounding, RoundingMode,
+    RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule, SourceSpec, StorageSpec, When,
 };
 use mapper::{Rules, SourceRules};
 use parsers::OwnerKind;
@@ -182,7 +182,8 @@ impl Config {
         let text = Text::new(path, text);
         let file: file::File = toml::from_str(text.as_str()).map_err(|error| toml_error(&text, &error))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut reading = Reading { text: &text, folder: folder.to_owned(), errors: Vec::new(), tables: Vec::new() };
+        let mut reading =
+            Reading { text: &text, folder: folder.to_owned(), errors: Vec::new(), tables: Vec::new() };
         let config = reading.config(path, file);
         match (config, ConfigError::all(reading.errors)) {
             (Some(config), None) => Ok(config),
@@ -196,7 +197,9 @@ impl Config {
     /// # Errors
     /// Where no source has that name.
     pub fn selected(&self, name: Option<&str>) -> Result<Vec<&Source>, ConfigError> {
-        let Some(name) = name else { return Ok(self.sources.iter().filter(|source| source.enabled).collect()) };
+        let Some(name) = name else {
+            return Ok(self.sources.iter().filter(|source| source.enabled).collect());
+        };
         match self.sources.iter().find(|source| source.name == name) {
             Some(source) => Ok(vec![source]),
             None => {
@@ -226,13 +229,15 @@ fn toml_error(text: &Text, error: &toml::de::Error) -> ConfigError {
         Some((unknown, known)) if message.starts_with("unknown field") => {
             let error = text.error(span, format_args!("unknown key `{unknown}`"));
             match suggestion(unknown, known.iter().copied()) {
-                Some(near) => error.help(format!("did you mean `{near}`? The keys here are: {}", known.join(", "))),
+                Some(near) => {
+                    error.help(format!("did you mean `{near}`? The keys here are: {}", known.join(", ")))
+                }
                 None => error.help(format!("the keys here are: {}", known.join(", "))),
             }
         }
-        Some((missing, _)) if message.starts_with("missing field") => {
-            text.error(span, format_args!("`{missing}` is missing")).help(format!("add `{missing} = ...` to this table"))
-        }
+        Some((missing, _)) if message.starts_with("missing field") => text
+            .error(span, format_args!("`{missing}` is missing"))
+            .help(format!("add `{missing} = ...` to this table")),
         _ => text.error(span, message.lines().next().unwrap_or(message)),
     }
 }
@@ -264,7 +269,12 @@ impl Reading<'_> {
         self.errors.push(self.text.error(span, message));
     }
 
-    fn fail_with_help(&mut self, span: Range<usize>, message: impl std::fmt::Display, help: impl Into<String>) {
+    fn fail_with_help(
+        &mut self,
+        span: Range<usize>,
+        message: impl std::fmt::Display,
+        help: impl Into<String>,
+    ) {
         self.errors.push(self.text.error(span, message).help(help));
     }
 
@@ -290,10 +300,16 @@ impl Reading<'_> {
                 let near = suggestion(name.get_ref(), chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
                 let help = match near {
                     Some(near) => format!("did you mean \"{near}\"?"),
-                    None => "use a name of the IANA time zone database, like America/Denver or UTC".to_owned(),
+                    None => {
+                        "use a name of the IANA time zone database, like America/Denver or UTC".to_owned()
+                    }
                 };
                 let shown = name.get_ref().escape_debug().to_string();
-                self.fail_with_help(name.span(), format_args!("timezone: \"{shown}\" is not a time zone"), help);
+                self.fail_with_help(
+                    name.span(),
+                    format_args!("timezone: \"{shown}\" is not a time zone"),
+                    help,
+                );
                 None
             }
         }
@@ -332,7 +348,10 @@ impl Reading<'_> {
         match date {
             Some(date) if datetime.time.is_none() => Some(date),
             _ => {
-                self.fail(value.span(), format_args!("{key}: expected a date like 2026-01-01, without a time"));
+                self.fail(
+                    value.span(),
+                    format_args!("{key}: expected a date like 2026-01-01, without a time"),
+                );
                 None
             }
         }
@@ -345,7 +364,11 @@ impl Reading<'_> {
         key: &str,
         read: fn(&Path) -> Result<Vec<T>, ConfigError>,
     ) -> Option<Vec<T>> {
-        let full = if path.get_ref().is_absolute() { path.get_ref().clone() } else { self.folder.join(path.get_ref()) };
+        let full = if path.get_ref().is_absolute() {
+            path.get_ref().clone()
+        } else {
+            self.folder.join(path.get_ref())
+        };
         if !full.is_file() {
             self.fail_with_help(
                 path.span(),
@@ -373,8 +396,11 @@ impl Reading<'_> {
         }
         let api = file.api.and_then(|api| self.api(api));
         let ledger = self.ledger(&file.ledger.url);
-        let projects =
-            file.projects.table.as_ref().and_then(|path| self.table(path, "projects.table", tables::projects));
+        let projects = file
+            .projects
+            .table
+            .as_ref()
+            .and_then(|path| self.table(path, "projects.table", tables::projects));
         let users = file.users.table.as_ref().map(|path| self.table(path, "users.table", tables::users));
         let mut spans = Spans::default();
         let resources: Vec<_> =
@@ -388,18 +414,26 @@ impl Reading<'_> {
         for source in &file.source {
             let name = &source.get_ref().name;
             if names.get(name.get_ref().as_str()).is_some_and(|count| *count > 1) {
-                self.fail(name.span(), format_args!("there are two sources \"{}\"", name.get_ref().escape_debug()));
+                self.fail(
+                    name.span(),
+                    format_args!("there are two sources \"{}\"", name.get_ref().escape_debug()),
+                );
             }
         }
         let storage: Vec<_> =
             file.storage.iter().map(|storage| self.storage(storage, &names, &mut spans)).collect();
         for source in &file.source {
             let source = source.get_ref();
-            let charged = |storage: &Spanned<file::Storage>| storage.get_ref().source.get_ref() == source.name.get_ref();
+            let charged = |storage: &Spanned<file::Storage>| {
+                storage.get_ref().source.get_ref() == source.name.get_ref()
+            };
             if source.enabled && source.kind.get_ref() == "quota" && !file.storage.iter().any(charged) {
                 self.fail_with_help(
                     source.name.span(),
-                    format_args!("no [[storage]] says how readings of \"{}\" are charged", source.name.get_ref().escape_debug()),
+                    format_args!(
+                        "no [[storage]] says how readings of \"{}\" are charged",
+                        source.name.get_ref().escape_debug()
+                    ),
                     "add a [[storage]] with this source, or set enabled = false",
                 );
             }
@@ -479,7 +513,11 @@ impl Reading<'_> {
     fn rule_error(&self, spans: &Spans, tables: &[(PathBuf, usize)], error: RuleError) -> ConfigError {
         let resource = |index: usize| spans.resources.get(index).map(|(span, _)| span.clone());
         let rate = |resource: usize, rate: usize| {
-            spans.resources.get(resource).and_then(|(_, rates)| rates.get(rate)).map(|spans| spans.rate.clone())
+            spans
+                .resources
+                .get(resource)
+                .and_then(|(_, rates)| rates.get(rate))
+                .map(|spans| spans.rate.clone())
         };
         let formula = |start: Option<usize>, offset: usize, len: usize| {
             // A TOML string begins with its quote; escapes in a formula would be strange and shift this a little.
@@ -539,7 +577,10 @@ impl Reading<'_> {
         keys.extend(api.key_env.clone().map(KeySource::Environment));
         keys.extend(api.key_credential.clone().map(KeySource::Credential));
         if keys.len() > 1 {
-            self.fail(api.url.span(), "more than one of key_file, key_env, key_credential: say which one counts");
+            self.fail(
+                api.url.span(),
+                "more than one of key_file, key_env, key_credential: say which one counts",
+            );
         }
         // Without any of them, systemd's LoadCredential=api-key:... is looked for.
         let key = keys.pop().unwrap_or_else(|| KeySource::Credential("api-key".to_owned()));
@@ -570,8 +611,14 @@ impl Reading<'_> {
             max_body_bytes,
             max_records,
             concurrency,
-            overwrites: overwrites.into_iter().filter(|(_, rule)| *rule == overwrite).map(|(kind, _)| kind).collect(),
-            ca_bundle: api.ca_bundle.map(|path| if path.is_absolute() { path } else { self.folder.join(path) }),
+            overwrites: overwrites
+                .into_iter()
+                .filter(|(_, rule)| *rule == overwrite)
+                .map(|(kind, _)| kind)
+                .collect(),
+            ca_bundle: api
+                .ca_bundle
+                .map(|path| if path.is_absolute() { path } else { self.folder.join(path) }),
             allow_plain_http: api.allow_plain_http,
             connect_timeout: Duration::from_secs(api.connect_timeout_seconds.unwrap_or(10)),
             read_timeout: Duration::from_secs(api.read_timeout_seconds.unwrap_or(60)),
@@ -633,7 +680,12 @@ impl Reading<'_> {
         let kind = self.word(
             &written.kind,
             "kind",
-            &[("sacct", Known::Sacct), ("pbs", Known::Pbs), ("quota", Known::Quota), ("sacct-json", Known::SacctJson)],
+            &[
+                ("sacct", Known::Sacct),
+                ("pbs", Known::Pbs),
+                ("quota", Known::Quota),
+                ("sacct-json", Known::SacctJson),
+            ],
         )?;
         let kind = match kind {
             Known::Sacct => self.sacct(written, zone)?,
@@ -660,7 +712,8 @@ impl Reading<'_> {
                 &[("warn", Forgeable::Warn), ("hold", Forgeable::Hold), ("accept", Forgeable::Accept)],
             )?,
         };
-        let mut options = parsers::sacct::Options { zone, columns: source.columns.clone(), ..Default::default() };
+        let mut options =
+            parsers::sacct::Options { zone, columns: source.columns.clone(), ..Default::default() };
         if let Some(delimiter) = &source.delimiter {
             if delimiter.get_ref().is_empty() || delimiter.get_ref().contains('\n') {
                 self.fail(delimiter.span(), "delimiter: must not be empty, nor hold a newline");
@@ -686,7 +739,11 @@ impl Reading<'_> {
             }
         };
         let Some(owner) = &written.owner else {
-            self.fail_with_help(written.name.span(), need("owner"), "owner = \"user\", \"group\", \"project\" or \"fileset\"");
+            self.fail_with_help(
+                written.name.span(),
+                need("owner"),
+                "owner = \"user\", \"group\", \"project\" or \"fileset\"",
+            );
             return None;
         };
         let owner = self.word(
@@ -729,7 +786,11 @@ impl Reading<'_> {
     }
 
     fn mapping(&mut self, source: &file::Source) -> Option<SourceRules> {
-        let words = [("account", ProjectFrom::Account), ("project", ProjectFrom::Project), ("group", ProjectFrom::Group)];
+        let words = [
+            ("account", ProjectFrom::Account),
+            ("project", ProjectFrom::Project),
+            ("group", ProjectFrom::Group),
+        ];
         let mut project_from = Vec::new();
         for word in source.project_from.iter().flatten() {
             project_from.push(self.word(word, "project_from", &words)?);
@@ -778,7 +839,8 @@ impl Reading<'_> {
         let mut rate_spans = Vec::new();
         let mut rates = Vec::new();
         for rate in &written.rate {
-            rate_spans.push(RateSpans { rate: rate.get_ref().from.span(), formula: rate.get_ref().charge.span() });
+            rate_spans
+                .push(RateSpans { rate: rate.get_ref().from.span(), formula: rate.get_ref().charge.span() });
             rates.push(self.rate(rate.get_ref()));
         }
         spans.resources.push((name_span, rate_spans));
@@ -906,9 +968,9 @@ impl Reading<'_> {
     fn policy(&mut self, policy: &file::Policy) -> PolicySpec {
         let mut charged = |word: &Option<Spanned<String>>, key: &str| match word {
             None => Charged::Charge,
-            Some(word) => {
-                self.word(word, key, &[("charge", Charged::Charge), ("zero", Charged::Zero)]).unwrap_or_default()
-            }
+            Some(word) => self
+                .word(word, key, &[("charge", Charged::Charge), ("zero", Charged::Zero)])
+                .unwrap_or_default(),
         };
         let node_fail = charged(&policy.node_fail, "node_fail");
         let boot_fail = charged(&policy.boot_fail, "boot_fail");

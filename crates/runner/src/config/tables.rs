@@ -5,7 +5,8 @@ use chrono::NaiveDate;
 use mapper::spec::{OwnerRow, ProjectRow, UserRow};
 use std::path::Path;
 
-const PROJECT_COLUMNS: [&str; 8] = ["account", "project", "cluster", "partition", "qos", "user", "from", "until"];
+const PROJECT_COLUMNS: [&str; 8] =
+    ["account", "project", "cluster", "partition", "qos", "user", "from", "until"];
 const USER_COLUMNS: [&str; 5] = ["user", "username", "cluster", "from", "until"];
 const OWNER_COLUMNS: [&str; 3] = ["owner", "project", "username"];
 
@@ -75,7 +76,10 @@ impl Row<'_> {
         let Some(text) = self.optional(name) else { return Ok(None) };
         match text.parse::<NaiveDate>() {
             Ok(date) => Ok(Some(date)),
-            Err(_) => Err(self.error(format_args!("{name}: \"{}\" is not a date like 2026-01-01", text.escape_debug()))),
+            Err(_) => {
+                Err(self
+                    .error(format_args!("{name}: \"{}\" is not a date like 2026-01-01", text.escape_debug())))
+            }
         }
     }
 
@@ -92,7 +96,8 @@ fn read<T>(
     convert: impl Fn(&Row<'_>) -> Result<T, ConfigError>,
 ) -> Result<Vec<T>, ConfigError> {
     let at = path.display();
-    let file = std::fs::File::open(path).map_err(|error| ConfigError::plain(format!("{at}: cannot be read: {error}")))?;
+    let file = std::fs::File::open(path)
+        .map_err(|error| ConfigError::plain(format!("{at}: cannot be read: {error}")))?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let mut columns = vec![None; names.len()];
     let header = reader.headers().map_err(|error| csv_error(path, &error))?.clone();
@@ -101,7 +106,9 @@ fn read<T>(
         let Some(known) = names.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
             let error = ConfigError::plain(format!("{at}:1: unknown column \"{}\"", name.escape_debug()));
             return Err(match suggestion(name, names.iter().copied()) {
-                Some(near) => error.help(format!("did you mean `{near}`? The columns are {}", names.join(","))),
+                Some(near) => {
+                    error.help(format!("did you mean `{near}`? The columns are {}", names.join(",")))
+                }
                 None => error.help(format!("the columns are {}", names.join(","))),
             });
         };

@@ -58,9 +58,24 @@ fn words_that_are_not_known_are_answered_with_those_that_are() {
     for (from, to, message, help) in [
         ("kind = \"pbs\"", "kind = \"psb\"", "kind: \"psb\" is not known", "did you mean \"pbs\"?"),
         ("\"America/Denver\"", "\"America/Denvr\"", "\"America/Denvr\" is not a time zone", "America/Denver"),
-        ("forgeable = \"warn\"", "forgeable = \"wam\"", "forgeable: \"wam\" is not known", "warn, hold, accept"),
-        ("service_treats = \"level\"", "service_treats = \"levels\"", "service_treats", "did you mean \"level\"?"),
-        ("source = \"scratch\"", "source = \"scrtch\"", "there is no source \"scrtch\"", "did you mean \"scratch\"?"),
+        (
+            "forgeable = \"warn\"",
+            "forgeable = \"wam\"",
+            "forgeable: \"wam\" is not known",
+            "warn, hold, accept",
+        ),
+        (
+            "service_treats = \"level\"",
+            "service_treats = \"levels\"",
+            "service_treats",
+            "did you mean \"level\"?",
+        ),
+        (
+            "source = \"scratch\"",
+            "source = \"scrtch\"",
+            "there is no source \"scrtch\"",
+            "did you mean \"scratch\"?",
+        ),
         ("\"repquota-csv\"", "\"repquota-xml\"", "repquota-xml", ""),
         ("project_from = [\"group\"]", "project_from = []", "needs `project_from`", "no implicit fallback"),
         ("\"sqlite:ledger.db\"", "\"postgres://u@h/db\"", "PostgreSQL is not supported", "sqlite:PATH"),
@@ -78,7 +93,9 @@ fn words_that_are_not_known_are_answered_with_those_that_are() {
 #[test]
 fn a_formula_is_pointed_at_where_it_is_wrong() {
     let error = fault("max(cores, mem_gb / 2)", "max(cores, mem_gib2 / 2)");
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/demo/config.toml")).unwrap();
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/demo/config.toml"))
+            .unwrap();
     let line = text.lines().position(|line| line.contains("max(cores, mem_gb / 2)")).unwrap() + 1;
     let column = text.lines().nth(line - 1).unwrap().find("mem_gb").unwrap() + 1;
     assert!(error.message.contains(&format!("config.toml:{line}:{column}:")), "{}", error.message);
@@ -94,7 +111,8 @@ fn all_faults_are_said_at_once() {
         .replace("until = 2026-01-01", "until = 2026-01-01T12:00:00")
         .replace("users.csv", "nobody.csv");
     let error = Config::parse(&path, text).expect_err("three faults");
-    let all: Vec<_> = std::iter::once(&error).chain(&error.others).map(|error| error.message.as_str()).collect();
+    let all: Vec<_> =
+        std::iter::once(&error).chain(&error.others).map(|error| error.message.as_str()).collect();
     assert_eq!(all.len(), 3, "{all:#?}");
 }
 

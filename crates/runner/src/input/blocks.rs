@@ -169,7 +169,8 @@ impl<'c> Blocks<'c> {
         self.line += memchr::memchr_iter(b'\n', block.body()).count() as u64;
         self.finished = last;
         if !block.body().is_empty() {
-            self.before = block.body().get(self.cutter.last_frame(block.body())..).unwrap_or_default().to_vec();
+            self.before =
+                block.body().get(self.cutter.last_frame(block.body())..).unwrap_or_default().to_vec();
         }
         Ok(Some(Piece::Block(block)))
     }
@@ -258,7 +259,9 @@ mod tests {
         text.extend_from_slice(b"\nlast\n");
         let pieces = pieces(&text, 1024);
         let long: Vec<_> = pieces.iter().filter(|piece| matches!(piece, Piece::TooLong(_))).collect();
-        assert!(matches!(long.as_slice(), [Piece::TooLong(skipped)] if skipped.line == 1 && skipped.len == LONGEST_FRAME as u64 * 3 + 1));
+        assert!(
+            matches!(long.as_slice(), [Piece::TooLong(skipped)] if skipped.line == 1 && skipped.len == LONGEST_FRAME as u64 * 3 + 1)
+        );
         let bodies: Vec<u8> = pieces
             .iter()
             .flat_map(|piece| match piece {

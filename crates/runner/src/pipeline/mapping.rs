@@ -147,7 +147,8 @@ struct Mapping<'r> {
 }
 
 /// The hold of a record whose times JSON cannot say.
-const TIME_OUT_OF_RANGE: &str = "a time of this run lies outside the years 0 to 9999; look at the source, then waive the run";
+const TIME_OUT_OF_RANGE: &str =
+    "a time of this run lies outside the years 0 to 9999; look at the source, then waive the run";
 
 impl Mapping<'_> {
     fn run<C: Collector>(&mut self, run: &Run<'_>, at: At<'_>, kept: &mut C) {
@@ -253,7 +254,13 @@ pub enum Remapped {
 }
 
 /// Maps a stored run with the rules of today. `file` is the index of its file in the rows' chunk.
-pub fn remap(rules: &Rules, source: &SourceRules, stored: &StoredRun, file: u32, rows: &mut Rows) -> Remapped {
+pub fn remap(
+    rules: &Rules,
+    source: &SourceRules,
+    stored: &StoredRun,
+    file: u32,
+    rows: &mut Rows,
+) -> Remapped {
     let mut mapping = Mapping {
         mapper: Mapper::new(rules, source),
         source: &stored.source,

@@ -4,11 +4,11 @@ use super::mapping::{At, Collector, HeldEntry, MappedBlock, Record};
 use super::parsing::{Parsed, Unreadable};
 use crate::config::CollectedAt;
 use crate::input::{InputError, open};
+use crate::ledger::SourceFacts;
 use crate::tally::Tally;
+use amie_usage::{UsageType, wire};
 use chrono::{NaiveDate, NaiveTime, TimeZone};
 use chrono_tz::Tz;
-use crate::ledger::SourceFacts;
-use amie_usage::{UsageType, wire};
 use mapper::{MappedReading, StorageMapper, StorageOutcome};
 use parsers::quota::{Format, read};
 use parsers::{OwnerKind, QuotaFrame, Reading};
@@ -48,18 +48,21 @@ pub fn collected_at(path: &Path, how: &CollectedAt, zone: Tz) -> Result<i64, Inp
             let since = modified
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_err(|_| fail("was modified before 1970".to_owned()))?;
-            i64::try_from(since.as_secs()).map_err(|_| fail("was modified in no year that a record can hold".to_owned()))
+            i64::try_from(since.as_secs())
+                .map_err(|_| fail("was modified in no year that a record can hold".to_owned()))
         }
         CollectedAt::Name(pattern) => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let date = pattern
                 .captures(&name)
                 .and_then(|groups| groups.get(1))
-                .ok_or_else(|| fail(format!("its name does not match collected_at.pattern {}", pattern.as_str())))?
+                .ok_or_else(|| {
+                    fail(format!("its name does not match collected_at.pattern {}", pattern.as_str()))
+                })?
                 .as_str();
-            let date: NaiveDate = date
-                .parse()
-                .map_err(|_| fail(format!("\"{}\" in its name is not a date like 2026-11-23", date.escape_debug())))?;
+            let date: NaiveDate = date.parse().map_err(|_| {
+                fail(format!("\"{}\" in its name is not a date like 2026-11-23", date.escape_debug()))
+            })?;
             zone.from_local_datetime(&date.and_time(NaiveTime::MIN))
                 .earliest()
                 .map(|time| time.timestamp())
@@ -202,8 +205,8 @@ fn map_reading<C: Collector>(
             kept.record(&record, zero, at);
         }
         (record, hold) => {
-            let (reason, detail) =
-                hold.map_or(("no-time", "the time of collection is not one that a record can hold"), |hold| {
+            let (reason, detail) = hold
+                .map_or(("no-time", "the time of collection is not one that a record can hold"), |hold| {
                     (hold.reason.code(), hold.detail.as_str())
                 });
             tally.hold(reason);

@@ -12,8 +12,17 @@ fn expected() -> Value {
 
 fn as_expected(summary: &Value) {
     let expected = expected();
-    for name in ["frames", "informational", "quarantined", "runs", "mapped", "skipped", "held", "charge", "charge_by_project"]
-    {
+    for name in [
+        "frames",
+        "informational",
+        "quarantined",
+        "runs",
+        "mapped",
+        "skipped",
+        "held",
+        "charge",
+        "charge_by_project",
+    ] {
         assert_eq!(summary[name], expected[name], "{name}");
     }
 }
@@ -43,7 +52,8 @@ fn the_demo_goes_the_whole_way_and_twice_sends_nothing_twice() {
     let first = run(folder.path(), &["demo"]);
     assert_eq!(first.status, 0, "{}{}", first.stdout, first.stderr);
     let read = || -> Value {
-        serde_json::from_str(&std::fs::read_to_string(folder.path().join("amie-demo/summary.json")).unwrap()).unwrap()
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("amie-demo/summary.json")).unwrap())
+            .unwrap()
     };
     as_expected(&read());
     assert_eq!((read()["rejected"].as_u64(), read()["failed"].as_u64()), (Some(3), Some(2)));
@@ -65,7 +75,10 @@ fn the_service_ends_up_with_exactly_the_expected_records() {
     assert_eq!(night.status, 1, "{}", night.stderr);
     as_expected(&site.summary());
     assert_eq!(loaded(&service), expected_records());
-    assert_eq!(site.summary()["loaded"], expected_records().iter().filter(|record| !record[2].is_empty()).count());
+    assert_eq!(
+        site.summary()["loaded"],
+        expected_records().iter().filter(|record| !record[2].is_empty()).count()
+    );
     // The next night there is nothing to do, and nobody is needed for anything new.
     let posts = service.state().posts;
     let night = site.run(&["run", "--wait", "1"]);
@@ -78,7 +91,11 @@ fn the_service_ends_up_with_exactly_the_expected_records() {
 fn refused_and_failed_records_are_kept_until_a_person_retries_them() {
     let service = Service::start(Settings {
         refuse: vec![Rule::new("Username", "pbdave", "not known")],
-        fail_load: vec![Rule::new("LocalRecordID", "4.pbssrv", "Allocation could not be found for user pbcarol")],
+        fail_load: vec![Rule::new(
+            "LocalRecordID",
+            "4.pbssrv",
+            "Allocation could not be found for user pbcarol",
+        )],
         ..Settings::default()
     });
     let site = Site::new();
@@ -86,11 +103,17 @@ fn refused_and_failed_records_are_kept_until_a_person_retries_them() {
     let night = site.run(&["run", "--wait", "20", "--json"]);
     assert_eq!(night.status, 1, "{}", night.stderr);
     let summary: Value = serde_json::from_str(&night.stdout).unwrap();
-    assert_eq!((summary["rejected"].as_u64(), summary["failed"].as_u64()), (Some(1), Some(1)), "{}", night.stderr);
+    assert_eq!(
+        (summary["rejected"].as_u64(), summary["failed"].as_u64()),
+        (Some(1), Some(1)),
+        "{}",
+        night.stderr
+    );
     let status = site.run(&["status"]);
     assert!(status.stdout.contains("Allocation could not be found for user pbcarol"), "{}", status.stdout);
     assert_eq!(status.status, 1);
-    let key = status.stdout.lines().map(str::trim).find(|line| line.starts_with("pbs/pbssrv/0000000004/")).unwrap();
+    let key =
+        status.stdout.lines().map(str::trim).find(|line| line.starts_with("pbs/pbssrv/0000000004/")).unwrap();
     let retried = site.run(&["held", "retry", key, "--reason", "the allocation was opened"]);
     assert_eq!(retried.status, 0, "{}", retried.stderr);
     let explained = site.run(&["explain", "4.pbssrv"]);
@@ -115,7 +138,8 @@ fn a_held_run_is_sent_when_the_table_knows_its_account() {
     assert_eq!(service.state().loaded.len(), before + 1, "{}", night.stderr);
     assert!(service.state().loaded.iter().any(|record| record.local_project_id == "TG-NEW000001"));
     // Waived is waived: it is not asked again.
-    let waived = site.run(&["held", "waive", "slurm/testhpc/0000000038/1795427134", "--reason", "a test of ours"]);
+    let waived =
+        site.run(&["held", "waive", "slurm/testhpc/0000000038/1795427134", "--reason", "a test of ours"]);
     assert_eq!(waived.status, 0, "{}", waived.stderr);
     assert!(!site.run(&["held", "--reason", "no-account"]).stdout.contains("0000000038"));
 }

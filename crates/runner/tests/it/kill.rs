@@ -12,7 +12,12 @@ fn held_by(service: &Service) -> Vec<[String; 4]> {
         .iter()
         .filter(|record| record.usage_type == UsageType::Compute)
         .map(|record| {
-            [record.resource.clone(), record.local_record_id.clone(), record.submit_time.clone(), record.charge.clone()]
+            [
+                record.resource.clone(),
+                record.local_record_id.clone(),
+                record.submit_time.clone(),
+                record.charge.clone(),
+            ]
         })
         .collect();
     records.sort();
@@ -21,7 +26,8 @@ fn held_by(service: &Service) -> Vec<[String; 4]> {
 
 /// The expected compute records, and how many storage records.
 fn wanted() -> (Vec<[String; 4]>, usize) {
-    let (compute, storage): (Vec<_>, Vec<_>) = expected_records().into_iter().partition(|record| !record[2].is_empty());
+    let (compute, storage): (Vec<_>, Vec<_>) =
+        expected_records().into_iter().partition(|record| !record[2].is_empty());
     (compute, storage.len())
 }
 
@@ -45,15 +51,30 @@ fn finish(site: &Site, service: &Service, what: &str) {
     assert_eq!(summary["loaded"], compute.len(), "{what}: {summary}");
     assert_eq!((&summary["pending"], &summary["sending"]), (&0.into(), &0.into()), "{what}: {summary}");
     // Nobody knows whether the service replaces storage records: what may have arrived is never sent blindly again.
-    let stored = service.state().loaded.iter().filter(|record| record.usage_type == UsageType::Storage).count();
+    let stored =
+        service.state().loaded.iter().filter(|record| record.usage_type == UsageType::Storage).count();
     let open = summary["unknown"].as_u64().unwrap() as usize;
-    assert!(stored <= storage && stored + open >= storage, "{what}: {stored} stored, {open} unknown: {summary}");
+    assert!(
+        stored <= storage && stored + open >= storage,
+        "{what}: {stored} stored, {open} unknown: {summary}"
+    );
 }
 
 #[test]
 fn killed_between_any_two_steps_nothing_is_lost_and_nothing_twice() {
-    let places = ["recovered:1", "ingested:1", "leased:1", "leased:3", "answered:1", "answered:4", "settled:1", "settled:5",
-        "submitted:1", "seen:1", "confirmed:1"];
+    let places = [
+        "recovered:1",
+        "ingested:1",
+        "leased:1",
+        "leased:3",
+        "answered:1",
+        "answered:4",
+        "settled:1",
+        "settled:5",
+        "submitted:1",
+        "seen:1",
+        "confirmed:1",
+    ];
     for place in places {
         let service = Service::start(Settings::default());
         let site = site(&service);
@@ -62,7 +83,12 @@ fn killed_between_any_two_steps_nothing_is_lost_and_nothing_twice() {
             .env("AMIE_CRASH_AT", place)
             .output()
             .unwrap();
-        assert_eq!(killed.status.code(), None, "{place}: it was not killed: {}", String::from_utf8_lossy(&killed.stderr));
+        assert_eq!(
+            killed.status.code(),
+            None,
+            "{place}: it was not killed: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
         finish(&site, &service, place);
     }
 }
@@ -71,7 +97,8 @@ fn killed_between_any_two_steps_nothing_is_lost_and_nothing_twice() {
 fn killed_at_random_moments_with_a_faulty_service_nothing_is_lost_and_nothing_twice() {
     let kills = std::env::var("AMIE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_u64);
     for round in 0..kills {
-        let faults = ["drop-after-storing@post%20", "status:503,retry-after=0@post%20", "drop-before-reading@post%20"];
+        let faults =
+            ["drop-after-storing@post%20", "status:503,retry-after=0@post%20", "drop-before-reading@post%20"];
         let service = Service::start(Settings {
             faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
             seed: round,

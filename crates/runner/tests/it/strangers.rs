@@ -20,7 +20,12 @@ fn expect(site: &Site, arguments: &[&str], status: i32, words: &[&str]) -> Strin
 fn a_misspelt_key_is_named_with_line_and_suggestion() {
     let site = Site::new();
     site.configure("max_records = 1000", "max_record = 1000");
-    expect(&site, &["check"], 2, &["config.toml:12:1: unknown key `max_record`", "did you mean `max_records`?"]);
+    expect(
+        &site,
+        &["check"],
+        2,
+        &["config.toml:12:1: unknown key `max_record`", "did you mean `max_records`?"],
+    );
 }
 
 #[test]
@@ -28,7 +33,12 @@ fn a_missing_table_or_configuration_is_named() {
     let site = Site::new();
     std::fs::remove_file(site.path("users.csv")).unwrap();
     expect(&site, &["run"], 2, &["users.table: there is no table", "users.csv"]);
-    expect(&site, &["check", "--config", "nowhere.toml"], 2, &["nowhere.toml: cannot be read", "--config FILE"]);
+    expect(
+        &site,
+        &["check", "--config", "nowhere.toml"],
+        2,
+        &["nowhere.toml: cannot be read", "--config FILE"],
+    );
 }
 
 #[test]
@@ -43,7 +53,12 @@ fn a_table_that_is_wrong_is_named_by_line() {
 #[test]
 fn a_path_that_is_not_there_is_usage_and_a_pattern_without_files_is_said() {
     let site = Site::new();
-    expect(&site, &["transform", "--source", "slurm", "sacct/none.txt"], 2, &["sacct/none.txt: no such file"]);
+    expect(
+        &site,
+        &["transform", "--source", "slurm", "sacct/none.txt"],
+        2,
+        &["sacct/none.txt: no such file"],
+    );
     expect(&site, &["parse", "--format", "pbs", "none"], 2, &["none: no such file"]);
     let said = expect(&site, &["transform"], 1, &["no file matches sacct/*.txt.zst"]);
     assert!(said.contains("runs"), "{said}");
@@ -77,7 +92,8 @@ fn a_file_cut_in_the_middle_of_a_line_loses_that_line_alone_and_says_so() {
     // Cut within AllocTRES of the last row: `cpu=2` would become `cpu=`, or worse, 16 would become 1.
     let cut = whole.trim_end().rfind("cpu=").unwrap() + 4;
     site.write("sacct/testhpc-2026-11-23.txt", &whole[..cut]);
-    let said = site.run(&["transform", "--source", "slurm", "--quarantine", "q.json", "--summary", "summary.json"]);
+    let said =
+        site.run(&["transform", "--source", "slurm", "--quarantine", "q.json", "--summary", "summary.json"]);
     assert_eq!(said.status, 1);
     assert!(said.stderr.contains("the file ends in the middle of this record"), "{}", said.stderr);
     assert_eq!(site.summary()["quarantined"], 3, "{}", said.stderr);
@@ -135,7 +151,11 @@ fn an_api_that_answers_html_is_not_believed() {
     service.sandbox().clear_faults();
     site.run(&["run", "--wait", "20", "--summary", "summary.json"]);
     let summary = site.summary();
-    assert_eq!(summary["loaded"], expected_records().iter().filter(|record| !record[2].is_empty()).count(), "{summary}");
+    assert_eq!(
+        summary["loaded"],
+        expected_records().iter().filter(|record| !record[2].is_empty()).count(),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -145,8 +165,11 @@ fn a_ledger_that_cannot_grow_stops_the_run_before_anything_is_sent() {
     site.send_to(&service.url());
     // Files may not grow beyond 64 KiB: what a full disk is to the ledger.
     let command = format!("trap '' XFSZ; ulimit -f 64; exec '{}' run", env!("CARGO_BIN_EXE_amie-runner"));
-    let output =
-        std::process::Command::new("bash").args(["-c", &command]).current_dir(site.folder.path()).output().unwrap();
+    let output = std::process::Command::new("bash")
+        .args(["-c", &command])
+        .current_dir(site.folder.path())
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(2 | 3)), "{:?} {stderr}", output.status);
     assert!(stderr.contains("ledger.db"), "{stderr}");
@@ -167,10 +190,8 @@ fn a_ledger_of_another_service_is_refused() {
 
 #[test]
 fn two_runners_do_not_work_on_one_ledger() {
-    let service = Service::start(Settings {
-        load_delay: std::time::Duration::from_secs(60),
-        ..Settings::default()
-    });
+    let service =
+        Service::start(Settings { load_delay: std::time::Duration::from_secs(60), ..Settings::default() });
     let site = Site::new();
     site.send_to(&service.url());
     let _first = runner::nightly::open_ledger(&site.config(), &service.url()).unwrap();

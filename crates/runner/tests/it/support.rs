@@ -12,7 +12,11 @@ pub(crate) const KEY: &str = "a-secret-that-nobody-may-see";
 /// The command, in a folder, with nothing of the tester's environment that it looks at.
 pub(crate) fn amie_runner(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("amie-runner").unwrap();
-    command.current_dir(folder).env_remove("AMIE_CONFIG").env_remove("AMIE_LOG").env_remove("CREDENTIALS_DIRECTORY");
+    command
+        .current_dir(folder)
+        .env_remove("AMIE_CONFIG")
+        .env_remove("AMIE_LOG")
+        .env_remove("CREDENTIALS_DIRECTORY");
     command
 }
 
@@ -115,7 +119,8 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn start(settings: Settings) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let settings = Settings {
             site: Some("TestSite".to_owned()),
             key: Some(KEY.to_owned()),

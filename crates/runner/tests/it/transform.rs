@@ -26,9 +26,12 @@ fn transform_writes_the_expected_records_in_input_order() {
     assert_eq!(found, expected_records());
     let places: Vec<(String, u64)> = lines(&said.stdout)
         .iter()
-        .map(|line| (line["Source"]["file"].as_str().unwrap().to_owned(), line["Source"]["line"].as_u64().unwrap()))
+        .map(|line| {
+            (line["Source"]["file"].as_str().unwrap().to_owned(), line["Source"]["line"].as_u64().unwrap())
+        })
         .collect();
-    let slurm: Vec<u64> = places.iter().filter(|(file, _)| file.contains("sacct/")).map(|(_, line)| *line).collect();
+    let slurm: Vec<u64> =
+        places.iter().filter(|(file, _)| file.contains("sacct/")).map(|(_, line)| *line).collect();
     assert!(slurm.is_sorted() && slurm.len() > 40, "{slurm:?}");
 }
 
@@ -59,7 +62,8 @@ fn compressed_input_is_read_as_it_was_before() {
     std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt")).unwrap();
     let records = |stdout: &str| lines(stdout).iter().map(|line| line["Record"].clone()).collect::<Vec<_>>();
     // Two gzip members in one file, as logrotate and `cat` make them.
-    let middle = text.iter().skip(text.len() / 2).position(|byte| *byte == b'\n').unwrap() + text.len() / 2 + 1;
+    let middle =
+        text.iter().skip(text.len() / 2).position(|byte| *byte == b'\n').unwrap() + text.len() / 2 + 1;
     let mut gzip = Vec::new();
     for part in [&text[..middle], &text[middle..]] {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -70,7 +74,11 @@ fn compressed_input_is_read_as_it_was_before() {
     let unpacked = site.run(&["transform", "--source", "slurm"]);
     assert_eq!(records(&unpacked.stdout), records(&plain.stdout), "{}", unpacked.stderr);
     std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt.gz")).unwrap();
-    std::fs::write(site.path("sacct/testhpc-2026-11-23.txt.zst"), zstd::encode_all(text.as_slice(), 3).unwrap()).unwrap();
+    std::fs::write(
+        site.path("sacct/testhpc-2026-11-23.txt.zst"),
+        zstd::encode_all(text.as_slice(), 3).unwrap(),
+    )
+    .unwrap();
     let unpacked = site.run(&["transform", "--source", "slurm"]);
     assert_eq!(records(&unpacked.stdout), records(&plain.stdout), "{}", unpacked.stderr);
 }
@@ -105,12 +113,36 @@ fn bench_prints_what_the_contract_says() {
 fn parse_gives_every_field_of_the_contract_and_null_for_what_is_not_said() {
     let folder = tempfile::tempdir().unwrap();
     let file = fixtures().join("slurm/24.05/P-D-X-usual-epoch.txt");
-    let said = run(folder.path(), &["parse", "--format", "sacct", "--quarantine", "q", file.to_str().unwrap()]);
+    let said =
+        run(folder.path(), &["parse", "--format", "sacct", "--quarantine", "q", file.to_str().unwrap()]);
     assert_eq!(said.status, 1, "two frames are quarantined: {}", said.stderr);
     let lines = lines(&said.stdout);
-    let fields = ["job_id", "raw_id", "cluster", "user", "account", "partition", "qos", "name", "state", "submit", "eligible",
-        "start", "end", "elapsed", "suspended", "nodes", "cores", "gpus", "mem_bytes", "exit_code", "signal", "kind", "file",
-        "line"];
+    let fields = [
+        "job_id",
+        "raw_id",
+        "cluster",
+        "user",
+        "account",
+        "partition",
+        "qos",
+        "name",
+        "state",
+        "submit",
+        "eligible",
+        "start",
+        "end",
+        "elapsed",
+        "suspended",
+        "nodes",
+        "cores",
+        "gpus",
+        "mem_bytes",
+        "exit_code",
+        "signal",
+        "kind",
+        "file",
+        "line",
+    ];
     for line in &lines {
         for field in fields {
             assert!(line.get(field).is_some(), "{field} is missing in {line}");
@@ -122,7 +154,12 @@ fn parse_gives_every_field_of_the_contract_and_null_for_what_is_not_said() {
     let quarantined = std::fs::read_to_string(folder.path().join("q")).unwrap();
     for line in quarantined.lines() {
         let bad: Value = serde_json::from_str(line).unwrap();
-        assert!(bad["file"].is_string() && bad["line"].is_u64() && bad["reason"].is_string() && bad["text"].is_string());
+        assert!(
+            bad["file"].is_string()
+                && bad["line"].is_u64()
+                && bad["reason"].is_string()
+                && bad["text"].is_string()
+        );
     }
     assert_eq!(quarantined.lines().count(), 2);
 }
@@ -148,5 +185,8 @@ fn parse_of_a_quota_report_gives_readings() {
     assert_eq!(said.status, 0, "{}", said.stderr);
     let lines = lines(&said.stdout);
     let first = lines.iter().find(|line| line["owner_id"] == 1001).unwrap();
-    assert_eq!((&first["bytes"], &first["bytes_limit"], &first["owner_kind"]), (&(504 * 1024).into(), &(2000 * 1024).into(), &"project".into()));
+    assert_eq!(
+        (&first["bytes"], &first["bytes_limit"], &first["owner_kind"]),
+        (&(504 * 1024).into(), &(2000 * 1024).into(), &"project".into())
+    );
 }

@@ -44,3 +44,11 @@ pub(crate) fn conserved<'a>(frames: impl IntoIterator<Item = (&'a [u8], Place)>,
     }
     assert_eq!(next, text.len(), "nothing is left over");
 }
+
+/// The frames of blocks are those of the whole; shows the first that is not.
+pub(crate) fn same(blocks: &[Frame<'_>], whole: &[Frame<'_>]) {
+    if let Some((block, whole)) = blocks.iter().zip(whole).find(|(block, whole)| block != whole) {
+        panic!("in blocks: {block:#?}\nin one: {whole:#?}");
+    }
+    assert_eq!(blocks.len(), whole.len());
+}

@@ -43,7 +43,8 @@ fn report_of(format: Format, report: &[u8]) {
         // The same numbers, by another way: the columns from the right.
         let line = reading.text.strip_suffix(b"\r").unwrap_or(reading.text);
         let columns: Vec<_> = line.rsplit(|byte| *byte == b',').take(10).collect();
-        let number = |at: usize| std::str::from_utf8(columns[at]).expect("digits").parse::<u64>().expect("a number");
+        let number =
+            |at: usize| std::str::from_utf8(columns[at]).expect("digits").parse::<u64>().expect("a number");
         assert_eq!(reading.bytes, number(7) * 1024);
         assert_eq!(reading.files, Some(number(3)));
         assert_eq!(reading.bytes_limit.unwrap_or(0), number(5) * 1024);

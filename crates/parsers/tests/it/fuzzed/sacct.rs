@@ -1,6 +1,6 @@
 //! Any text as `sacct` output, read as each kind of layout.
 
-use super::{conserved, moved, newlines, text_of};
+use super::{conserved, moved, newlines, same, text_of};
 use parsers::sacct::{Framing, Layout, Options, guess_delimiter};
 use parsers::time::Zone;
 use parsers::{Frame, Kind};
@@ -47,7 +47,7 @@ pub(crate) fn check(input: &[u8]) {
         assert_eq!(whole.len(), newlines(&text) + usize::from(!text.ends_with(b"\n") && !text.is_empty()));
     }
     let sizes = [usize::from(sizes & 15) * 3 + 1, usize::from(sizes >> 4) * 40 + 1];
-    assert_eq!(in_blocks(&layout, &text, &sizes), whole, "{:?}", text.escape_ascii().to_string());
+    same(&in_blocks(&layout, &text, &sizes), &whole);
     whole.iter().for_each(sensible);
     if options.delimiter == b"|" && !text.iter().any(|byte| b"<~>".contains(byte)) {
         same_by_finder(&layout, &text, &options, &ZONES[number(2)]);
@@ -79,10 +79,13 @@ pub(crate) fn in_blocks<'a>(layout: &Layout, text: &'a [u8], sizes: &[usize]) ->
                 }
             }
         }
-        let before = text[..from.saturating_sub(1)].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let before =
+            text[..from.saturating_sub(1)].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let after = text[to..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| to + at + 1);
         let body = from - before..to - before;
-        layout.read(&text[before..after], body, to == text.len(), |frame| frames.push(moved(frame, from, line)));
+        layout.read(&text[before..after], body, to == text.len(), |frame| {
+            frames.push(moved(frame, from, line))
+        });
         line += newlines(&text[from..to]);
         from = to;
     }
