@@ -6,3 +6,4 @@ mod pbs;
 mod quota;
 mod regressions;
 mod sacct;
+mod torn;
