@@ -6,4 +6,5 @@ mod pbs;
 mod quota;
 mod regressions;
 mod sacct;
+mod support;
 mod torn;
