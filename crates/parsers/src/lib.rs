@@ -1,6 +1,6 @@
 //! Reads HPC accounting: Slurm `sacct` text, PBS accounting logs, file-system quota reports.
 //!
-//! Bytes in, records out: no I/O, no clock, nothing is dropped, and no input makes it panic.
+#![doc = include_str!("../README.md")]
 
 mod duration;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Reads the accounting logs of OpenPBS, PBS Pro and TORQUE (`server_priv/accounting/YYYYMMDD`).
 //!
 //! A log is a sequence of records, `MM/DD/YYYY HH:MM:SS;L;id;message`. `E` (a run ended) and `R` (a run ended, and the job is to run
-//! again) become a [`Run`](crate::Run); the other letters are counted as [`Note`]s. What the formats do not say and the reader must
+//! again) become a [`Run`]; the other letters are counted as [`Note`]s. What the formats do not say and the reader must
 //! know is in the files beside this one: `frame` (where a record ends), `message` and `key` (where a value ends), `allocation` (what a
 //! job was given), `releases` (when an `E` does not say what was used).
 //!
