@@ -6,5 +6,6 @@ mod pbs;
 mod quota;
 mod regressions;
 mod sacct;
+mod snapshots;
 mod support;
 mod torn;
