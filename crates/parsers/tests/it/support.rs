@@ -348,6 +348,16 @@ fn every_claim_has_its_samples_its_expectations_its_tests_and_its_guide() {
     assert!(!is_test("support::page"), "a function that is no test is told from one");
 }
 
+/// The columns that the guide recommends: enough to charge by, and none of them is text that users write.
+#[test]
+fn the_columns_of_the_guide_are_enough_and_cannot_be_forged() {
+    let guide = source(&root().join("docs/slurm.md"));
+    let (_, columns) = guide.split_once("--format=").expect("a command");
+    let header = columns.lines().next().unwrap().replace(',', "|");
+    let layout = Layout::from_header(header.as_bytes(), &Options::default()).unwrap();
+    assert!(layout.columns().len() > 15 && !layout.is_forgeable() && layout.unknown_columns().is_empty());
+}
+
 #[test]
 fn refusals_of_other_parts_are_what_they_say() {
     let sentence =
