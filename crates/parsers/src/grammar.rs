@@ -7,8 +7,11 @@ use memchr::memmem::Finder;
 /// What a shortcut (with the grammar behind it, as rows are read) and the grammar alone say of the same text.
 pub type Readings = [String; 2];
 
-/// Every value that has a shortcut, by name.
-pub const VALUES: [(&str, fn(&[u8]) -> Readings); 6] = [
+/// A value that has a shortcut: its name, and both ways to read it.
+pub type Value = (&'static str, fn(&[u8]) -> Readings);
+
+/// Every value that has a shortcut.
+pub const VALUES: [Value; 6] = [
     ("time", |text| said(time::stamp(text), time::by_grammar(text))),
     ("duration", |text| said(duration::seconds(text), duration::by_grammar(text))),
     ("count", |text| said(memory::count(text), memory::count_by_grammar(text))),

@@ -96,12 +96,14 @@ pub(crate) fn in_blocks<'a>(layout: &Layout, text: &'a [u8], sizes: &[usize]) ->
 fn sensible(frame: &Frame<'_>) {
     let Frame::Run(run) = frame else { return };
     assert!(!run.job_id.is_empty() && !run.raw_id.is_empty());
-    if run.kind == Kind::Run && run.finding.is_none() && !run.state.is_live() {
-        if let (Some(start), Some(end)) = (run.start, run.end) {
-            assert!(start <= end && run.submit.is_none_or(|submit| submit <= start), "{run:?}");
-            let span = end - start + 3602;
-            assert!(run.elapsed.is_none_or(|elapsed| i128::from(elapsed) <= i128::from(span)), "{run:?}");
-        }
+    if run.kind == Kind::Run
+        && run.finding.is_none()
+        && !run.state.is_live()
+        && let (Some(start), Some(end)) = (run.start, run.end)
+    {
+        assert!(start <= end && run.submit.is_none_or(|submit| submit <= start), "{run:?}");
+        let span = i128::from(end) - i128::from(start) + 3602;
+        assert!(run.elapsed.is_none_or(|elapsed| i128::from(elapsed) <= span), "{run:?}");
     }
     if !run.allocated {
         assert!(run.cores.is_none() && run.nodes.is_none() && run.gpus.is_none() && run.billing.is_none());
