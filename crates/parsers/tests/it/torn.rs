@@ -5,7 +5,7 @@
 //! cannot be otherwise, and is counted: `sacct` text whose next line is torn. The row before the tear is set aside for what follows
 //! it, so that a file that ends in between shows it: with its own bytes, never with others.
 
-use super::fuzzed::{conserved, moved, newlines, pbs, sacct, text_of};
+use super::fuzzed::{conserved, moved, pbs, sacct, text_of};
 use super::sacct::{fixture, strict};
 use parsers::pbs::{Reader, Releases};
 use parsers::sacct::{Framing, Layout, Options};
@@ -65,11 +65,10 @@ fn check<'a>(
         // What stands more than three frames before the cut was looked at with the cuts before this one; now and then all is.
         let reached = places.partition_point(|place| place.offset < at);
         let first = if number % 499 == 0 { 0 } else { reached.saturating_sub(4) };
-        let from = places.get(first).map_or(0, |place| place.offset);
+        let (from, line) = places.get(first).map_or((0, 0), |place| (place.offset, place.line));
         let frames = if first == 0 { all(head) } else { end(head, from) };
         conserved(frames.iter().map(text_of), &head[from..]);
 
-        let line = newlines(&text[..from]);
         let mut frames = frames.into_iter().map(|frame| moved(frame, from, line));
         let complete = places.partition_point(|place| place.offset + place.len < at);
         for (own, full) in frames.by_ref().zip(&whole[first..complete]) {
