@@ -11,7 +11,6 @@ use nom::{IResult, Parser};
 /// negative duration), `UNLIMITED`.
 pub(crate) fn seconds(text: &[u8]) -> Result<Option<u64>, Malformed> {
     match text {
-        b"" | b"INVALID" | b"UNLIMITED" => Ok(None),
         // Nearly all: less than a day.
         [h1, h0, b':', m1, m0, b':', s1, s0] => {
             match (below(24, *h1, *h0), below(60, *m1, *m0), below(60, *s1, *s0)) {
@@ -21,6 +20,13 @@ pub(crate) fn seconds(text: &[u8]) -> Result<Option<u64>, Malformed> {
                 _ => Err(Malformed),
             }
         }
+        _ => by_grammar(text),
+    }
+}
+
+pub(crate) fn by_grammar(text: &[u8]) -> Result<Option<u64>, Malformed> {
+    match text {
+        b"" | b"INVALID" | b"UNLIMITED" => Ok(None),
         _ => grammar(text).map(|(_, seconds)| Some(seconds)).map_err(|_| Malformed),
     }
 }

@@ -1,10 +1,12 @@
 //! Reads HPC accounting: Slurm `sacct` text, PBS accounting logs, file-system quota reports.
 //!
-//! Bytes in, records out: no I/O, no clock, nothing is dropped, and no input makes it panic.
+#![doc = include_str!("../README.md")]
 
 mod duration;
 #[cfg(test)]
 mod fixtures;
+#[doc(hidden)]
+pub mod grammar;
 mod memory;
 pub mod pbs;
 pub mod quota;

@@ -82,6 +82,10 @@ pub(crate) fn count(text: &[u8]) -> Result<u64, Malformed> {
     if let Some(count) = integer(text) {
         return Ok(count);
     }
+    count_by_grammar(text)
+}
+
+pub(crate) fn count_by_grammar(text: &[u8]) -> Result<u64, Malformed> {
     match all_consuming(amount).parse(text) {
         Ok((_, amount)) => count_of(amount),
         Err(_) => Err(Malformed),
@@ -107,6 +111,10 @@ pub(crate) fn bytes(text: &[u8]) -> Result<u64, Malformed> {
     {
         return Ok(mebibytes << 20);
     }
+    bytes_by_grammar(text)
+}
+
+pub(crate) fn bytes_by_grammar(text: &[u8]) -> Result<u64, Malformed> {
     match all_consuming(amount).parse(text) {
         Ok((_, amount)) => bytes_of(amount),
         Err(_) => Err(Malformed),

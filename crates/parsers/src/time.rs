@@ -258,7 +258,7 @@ fn civil(year: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64) -
     Some(days * DAY + hour * 3600 + minute * 60 + second)
 }
 
-fn by_grammar(text: &[u8]) -> Result<Stamp, Malformed> {
+pub(crate) fn by_grammar(text: &[u8]) -> Result<Stamp, Malformed> {
     grammar(text).map(|(_, stamp)| stamp).map_err(|_| Malformed)
 }
 

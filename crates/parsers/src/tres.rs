@@ -88,15 +88,19 @@ impl Gathered {
 
 /// Reads a list; an empty text is an empty list.
 pub(crate) fn parse(text: &[u8]) -> Result<Tres, Malformed> {
+    match plain(text) {
+        Some(tres) => Ok(tres),
+        None => by_grammar(text),
+    }
+}
+
+pub(crate) fn by_grammar(text: &[u8]) -> Result<Tres, Malformed> {
     if text.is_empty() {
         return Ok(Tres::default());
     }
-    match plain(text) {
-        Some(tres) => Ok(tres),
-        None => match grammar(text) {
-            Ok((_, tres)) => Ok(tres),
-            Err(_) => Err(Malformed),
-        },
+    match grammar(text) {
+        Ok((_, tres)) => Ok(tres),
+        Err(_) => Err(Malformed),
     }
 }
 

@@ -67,7 +67,7 @@ impl Layout {
     pub fn read<'a>(&self, text: &'a [u8], body: Range<usize>, last: bool, mut visit: impl FnMut(Frame<'a>)) {
         let rows = text.get(body.clone()).unwrap_or_default();
         match (self.framing, self.delimiter.needle()) {
-            (Framing::Counted, _) => self.read_groups(rows, visit),
+            (Framing::Counted, _) => self.read_groups(rows, last, visit),
             (Framing::Lines, needle) => {
                 let before = text.get(..body.start).unwrap_or_default();
                 let after = text.get(body.end..).unwrap_or_default();

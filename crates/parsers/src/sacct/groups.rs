@@ -59,13 +59,14 @@ impl Layout {
         whole
     }
 
-    pub(super) fn read_groups<'a>(&self, text: &'a [u8], mut visit: impl FnMut(Frame<'a>)) {
+    /// `last`: the text ends here. Else a row that ends with it is one that [`Layout::cut`] saw the rest of.
+    pub(super) fn read_groups<'a>(&self, text: &'a [u8], last: bool, mut visit: impl FnMut(Frame<'a>)) {
         let mut ends = Ends::new();
         let (mut start, mut line) = (0, 0);
         while let Some(group) = self.next_group(text, start, &mut ends) {
             let row = text.get(group.start..group.end).unwrap_or_default();
             let place = Place { offset: group.start, len: row.len(), line };
-            visit(self.group_frame(row, &group, group.end == text.len(), &ends, place));
+            visit(self.group_frame(row, &group, last && group.end == text.len(), &ends, place));
             let newline = usize::from(group.ending == Ending::Newline);
             line += memchr::memchr_iter(b'\n', row).count() + newline;
             start = group.end + newline;

@@ -28,8 +28,12 @@ pub(super) enum Form {
 pub(super) fn form(text: &[u8]) -> Result<Form, Malformed> {
     match plain(text) {
         Some(form) => Ok(form),
-        None => grammar(text).map(|(_, form)| form).map_err(|_| Malformed),
+        None => by_grammar(text),
     }
+}
+
+pub(super) fn by_grammar(text: &[u8]) -> Result<Form, Malformed> {
+    grammar(text).map(|(_, form)| form).map_err(|_| Malformed)
 }
 
 /// The shortcut: digits, and at most one mark with digits or a step behind it.

@@ -34,6 +34,11 @@ mod words;
 
 pub use header::{HeaderError, Layout, guess_delimiter};
 
+/// For [`crate::grammar`].
+pub(crate) fn job_id_readings(text: &[u8]) -> crate::grammar::Readings {
+    crate::grammar::said(ids::form(text), ids::by_grammar(text))
+}
+
 /// How a text was written, as far as it does not say so itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {

@@ -1,7 +1,8 @@
 //! Properties of any input: nothing panics, nothing is lost, blocks do not matter, what is printed is read.
 
-use super::torn::in_blocks;
 use super::*;
+use crate::fuzzed::sacct::in_blocks;
+use crate::fuzzed::{conserved, text_of};
 use parsers::State;
 use parsers::sacct::{Framing, Options};
 use proptest::prelude::*;
@@ -42,27 +43,6 @@ fn rows() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }
 
-/// Every byte is in one frame, in order, except the newlines between frames.
-fn conserved(frames: &[Frame<'_>], text: &[u8]) {
-    let mut next = 0;
-    let mut newlines = 0;
-    for frame in frames {
-        let place = place(frame);
-        assert!(place.offset == next, "{place:?} begins at {next}");
-        assert_eq!(place.line, newlines);
-        let end = place.offset + place.len;
-        next = end + usize::from(text.get(end) == Some(&b'\n') && end < text.len());
-        newlines += text[place.offset..next].iter().filter(|byte| **byte == b'\n').count();
-        let own = match frame {
-            Frame::Run(run) => run.text,
-            Frame::Note(note) => note.text,
-            Frame::Quarantined(bad) => bad.text,
-        };
-        assert_eq!(own, &text[place.offset..end]);
-    }
-    assert_eq!(next, text.len());
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
@@ -70,18 +50,18 @@ proptest! {
     fn any_text_is_conserved_and_cut_into_blocks_gives_the_same_frames(text in rows(), block in 1..80usize) {
         for (index, layout) in LAYOUTS.iter().enumerate() {
             let whole = read(layout, &text);
-            conserved(&whole, &text);
+            conserved(whole.iter().map(text_of), &text);
             if index < 4 {
                 prop_assert_eq!(whole.len(), lines(&text));
-                prop_assert_eq!(in_blocks(layout, &text, block), whole);
             }
+            prop_assert_eq!(in_blocks(layout, &text, &[block]), whole);
         }
     }
 
     #[test]
     fn any_bytes_are_conserved(text in prop::collection::vec(any::<u8>(), 0..400)) {
         for layout in LAYOUTS.iter() {
-            conserved(&read(layout, &text), &text);
+            conserved(read(layout, &text).iter().map(text_of), &text);
             prop_assert!(layout.cut(&text) <= text.len());
         }
     }

@@ -1,6 +1,7 @@
-//! Files that end in the middle, and files that are read in blocks.
+//! Where whole rows end, and files that are read in blocks. (Cuts of every real file: `../torn.rs`.)
 
 use super::*;
+use crate::fuzzed::sacct::in_blocks;
 
 /// A small file with everything in it: a torn name, steps, a pending array, requeues, a blank line.
 fn small() -> Vec<u8> {
@@ -54,56 +55,6 @@ fn a_file_cut_at_any_byte_gives_the_same_runs_and_at_most_one_cut_off_frame() {
     }
 }
 
-/// In a file with torn rows a cut may show a row that the whole file sets aside, never one with other numbers.
-#[test]
-fn a_torn_file_cut_at_any_line_differs_in_its_last_frame_only() {
-    let text = fixture("slurm/24.05/P-D-X-usual-epoch.txt");
-    let layout = strict(&text);
-    let whole = read(&layout, &text);
-    for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-        let head = read(&layout, &text[..=at]);
-        assert_eq!(head[..head.len() - 1], whole[..head.len() - 1]);
-    }
-}
-
-/// Reads a text in blocks that end with the given lines, each with one line of context on both sides.
-pub(crate) fn in_blocks<'a>(layout: &Layout, text: &'a [u8], block: usize) -> Vec<Frame<'a>> {
-    let mut frames: Vec<Frame<'a>> = Vec::new();
-    let mut from = 0;
-    let mut line = 0;
-    while from < text.len() {
-        let mut to = (from + block).min(text.len());
-        loop {
-            let whole = layout.cut(&text[from..to]);
-            if whole > 0 || to == text.len() {
-                to = if whole > 0 { from + whole } else { text.len() };
-                break;
-            }
-            to = (to + block).min(text.len());
-        }
-        let last = to == text.len();
-        let before = memchr::memrchr(b'\n', &text[..from.saturating_sub(1)]).map_or(0, |at| at + 1);
-        let after = memchr::memchr(b'\n', &text[to..]).map_or(text.len(), |at| to + at + 1);
-        let context = &text[before..after];
-        let body = from - before..to - before;
-        let mut count = 0;
-        layout.read(context, body, last, |mut frame| {
-            count += 1;
-            let place = match &mut frame {
-                Frame::Run(run) => &mut run.place,
-                Frame::Note(note) => &mut note.place,
-                Frame::Quarantined(bad) => &mut bad.place,
-            };
-            place.offset += from;
-            place.line += line;
-            frames.push(frame);
-        });
-        line += count;
-        from = to;
-    }
-    frames
-}
-
 #[test]
 fn blocks_of_any_size_give_the_frames_of_the_whole() {
     for name in ["P-D-X-all.txt.gz", "P-D-X-usual.txt", "P-delim-multi.txt", "p-lower-all.txt"] {
@@ -111,7 +62,7 @@ fn blocks_of_any_size_give_the_frames_of_the_whole() {
         let layout = lenient(&text);
         let whole = read(&layout, &text);
         for block in [1, 63, 64, 65, 300, 1000, 4096, 100_000] {
-            assert_eq!(in_blocks(&layout, &text, block), whole, "{name} in blocks of {block}");
+            assert_eq!(in_blocks(&layout, &text, &[block]), whole, "{name} in blocks of {block}");
         }
     }
 }

@@ -1,0 +1,4 @@
+//! Fuzz target `sacct`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| parsers_fuzz::sacct(input));

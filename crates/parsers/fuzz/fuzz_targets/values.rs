@@ -1,0 +1,4 @@
+//! Fuzz target `values`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| parsers_fuzz::values(input));
