@@ -278,8 +278,8 @@ fn page() -> String {
             writeln!(page, "| [{scheduler}](#{}) | {versions} | {form} | [{guide}]({guide}) |", number + 1);
     }
     page.push_str(
-        "\nOther versions of the same programs write the same forms; they are read, and what differs is held or set aside by name,\n\
-         but no sample of them was compared. Files may be plain, gzip or zstd.\n",
+        "\nFiles may be plain, gzip or zstd. Files of other versions of these programs are read by the same rules, but no totals of\n\
+         them were compared with anything; differences that are known stand in the guides.\n",
     );
     for (number, claim) in CLAIMS.iter().enumerate() {
         let _ = write!(

@@ -20,9 +20,12 @@ const HEADERS: [&str; 4] = [
     "JobIDRaw<~>JobID<~>State<~>Submit<~>Start<~>End<~>ElapsedRaw<~>AllocTRES<~>Account<~>User<~>JobName<~>",
 ];
 
-/// The first byte says how the text is read, the second into which blocks it is cut, the rest is the text.
+/// The first byte says how the text is read, the second into which blocks it is cut, the rest is the text, or the name of a job.
 pub(crate) fn check(input: &[u8]) {
     let Some((&[how, sizes], rest)) = input.split_first_chunk::<2>() else { return };
+    if how & 0x40 != 0 {
+        return name(rest);
+    }
     let number = |shift: u8| usize::from(how >> shift & 3);
     let mut text = HEADERS[number(0)].as_bytes().to_vec();
     if !text.is_empty() {
@@ -51,6 +54,45 @@ pub(crate) fn check(input: &[u8]) {
     whole.iter().for_each(sensible);
     if options.delimiter == b"|" && !text.iter().any(|byte| b"<~>".contains(byte)) {
         same_by_finder(&layout, &text, &options, &ZONES[number(2)]);
+    }
+}
+
+/// Whatever a job is called, if it is not the delimiter that nobody could know: counted out, every run and every name is true; by
+/// lines, a run is true or not read, and no other appears.
+fn name(name: &[u8]) {
+    const HEADER: &str =
+        "JobIDRaw<~>State<~>Submit<~>Start<~>End<~>ElapsedRaw<~>AllocTRES<~>Account<~>User<~>JobName";
+    if name.windows(3).any(|window| window == b"<~>") {
+        return;
+    }
+    let row = |job: &str, delimiter: &str| {
+        let before =
+            format!("{job}<~>COMPLETED<~>1795426540<~>1795426542<~>1795426629<~>87<~>cpu={job}<~>a<~>u<~>");
+        [before.as_bytes(), name, delimiter.as_bytes(), b"\n"].concat()
+    };
+    for (delimiter, framing) in [("<~>", Framing::Counted), ("<~>", Framing::Lines), ("", Framing::Lines)] {
+        let text =
+            [format!("{HEADER}{delimiter}\n").into_bytes(), row("61", delimiter), row("62", delimiter)]
+                .concat();
+        let options = Options { delimiter: b"<~>".to_vec(), framing, ..Options::default() };
+        let header = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let layout = Layout::from_header(header, &options).expect("a header");
+        let frames = read(&layout, &text);
+        let mut jobs = Vec::new();
+        for frame in &frames {
+            let Frame::Run(run) = frame else { continue };
+            let job: u64 = std::str::from_utf8(run.job_id).expect("digits").parse().expect("a number");
+            assert_eq!((run.cores, run.elapsed, run.submit), (Some(job), Some(87), Some(1_795_426_540)));
+            assert_eq!((run.account, run.user), (Some("a".into()), Some("u".into())));
+            if framing == Framing::Counted {
+                assert_eq!(run.name.map_or(&b""[..], |name| name), name);
+            }
+            jobs.push(job);
+        }
+        match framing {
+            Framing::Counted => assert_eq!((frames.len(), jobs), (3, vec![61, 62])),
+            Framing::Lines => assert!([&[][..], &[61], &[62], &[61, 62]].contains(&&jobs[..]), "{jobs:?}"),
+        }
     }
 }
 
