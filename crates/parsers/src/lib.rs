@@ -1,4 +1,4 @@
-//! Reads HPC accounting: Slurm `sacct` text, PBS accounting logs, file-system quota reports.
+//! Reads HPC accounting: Slurm `sacct` text and JSON, PBS accounting logs, file-system quota reports.
 //!
 //! Bytes in, records out: no I/O, no clock, nothing is dropped, and no input makes it panic.
 
@@ -11,6 +11,7 @@ pub mod quota;
 pub mod reading;
 pub mod run;
 pub mod sacct;
+pub mod sacct_json;
 mod split;
 pub mod time;
 mod tres;

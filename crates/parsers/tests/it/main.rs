@@ -4,3 +4,4 @@
 mod pbs;
 mod quota;
 mod sacct;
+mod sacct_json;
