@@ -1,7 +1,10 @@
 //! Integration tests of `runner`, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
 mod demo;
+/// Documents of `sacct --json`: whole, torn, refused, from a pipe, in blocks.
+mod json;
 /// Killed at every place where it matters, and at random: each record once, with its exact charge.
 mod kill;
 /// The ledger by itself.
