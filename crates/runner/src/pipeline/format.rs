@@ -84,10 +84,10 @@ impl Format {
             }
             Self::Sacct { options, guess_delimiter, lenient } => {
                 let mut options = options.clone();
-                if *guess_delimiter {
-                    if let Some(delimiter) = sacct::guess_delimiter(first_line) {
-                        options.delimiter = delimiter;
-                    }
+                if *guess_delimiter
+                    && let Some(delimiter) = sacct::guess_delimiter(first_line)
+                {
+                    options.delimiter = delimiter;
                 }
                 let layout = if *lenient {
                     sacct::Layout::lenient(first_line, &options)

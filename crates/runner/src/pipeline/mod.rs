@@ -210,10 +210,10 @@ fn emit_in_order<W: Work, E>(
             return Ok(remarks);
         }
         for message in &messages {
-            if let Message::Piece(file, Piece::Block(block), source_offset) = message {
-                if matches!(file.reader, FileReader::Pbs(_)) {
-                    releases.scan(block.body(), *source_offset);
-                }
+            if let Message::Piece(file, Piece::Block(block), source_offset) = message
+                && matches!(file.reader, FileReader::Pbs(_))
+            {
+                releases.scan(block.body(), *source_offset);
             }
         }
         let releases = &releases;

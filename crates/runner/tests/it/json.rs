@@ -20,8 +20,11 @@ fn parse(folder: &Path, file: &str) -> Said {
     run(folder, &["parse", "--format", "sacct-json", "--quarantine", "q", file])
 }
 
-/// What a file reads to in blocks of about `size` bytes: lines, quarantined (line, code, length), counts, problems.
-fn in_blocks(file: &Path, size: usize) -> (Vec<u8>, Vec<(u64, String, usize)>, Tally, Vec<String>) {
+/// Line, reason and length of what is quarantined.
+type Bad = (u64, String, usize);
+
+/// What a file reads to in blocks of about `size` bytes: lines, quarantined, counts, problems.
+fn in_blocks(file: &Path, size: usize) -> (Vec<u8>, Vec<Bad>, Tally, Vec<String>) {
     let (mut out, mut bad, mut tally) = (Vec::new(), Vec::new(), Tally::default());
     let remarks = pipeline::run(&Format::SacctJson, &[PathBuf::from(file)], Some(size), &ParseWork, |emitted| {
         if let Emitted::Output(_, Parsed { lines, quarantined, tally: counts }, _) = emitted {
