@@ -1,4 +1,4 @@
-//! Reads HPC accounting: Slurm `sacct` text, PBS accounting logs, file-system quota reports.
+//! Reads HPC accounting: Slurm `sacct` text and JSON, PBS accounting logs, file-system quota reports.
 //!
 #![doc = include_str!("../README.md")]
 
@@ -13,6 +13,7 @@ pub mod quota;
 pub mod reading;
 pub mod run;
 pub mod sacct;
+pub mod sacct_json;
 mod split;
 pub mod time;
 mod tres;

@@ -209,6 +209,26 @@ impl Finding {
         }
     }
 
+    /// What is wrong with the times of a run that has ended, `slack` seconds allowed for. Honest rows pass: times have a
+    /// resolution of a second, and local ones may be off by an hour where the configured zone has other rules than the cluster's.
+    pub(crate) fn of_times(
+        submit: Option<i64>,
+        start: Option<i64>,
+        end: Option<i64>,
+        elapsed: Option<u64>,
+        slack: i128,
+    ) -> Option<Self> {
+        let (start, end) = (start?, end?);
+        if end < start {
+            return Some(Self::EndBeforeStart);
+        }
+        if submit.is_some_and(|submit| start < submit) {
+            return Some(Self::StartBeforeSubmit);
+        }
+        let span = i128::from(end) - i128::from(start);
+        elapsed.is_some_and(|elapsed| i128::from(elapsed) > span + slack).then_some(Self::ElapsedBeyondSpan)
+    }
+
     /// One sentence for people.
     #[must_use]
     pub fn message(self) -> &'static str {
@@ -432,6 +452,11 @@ pub enum Reason {
         /// Key whose value begins with the quote.
         field: &'static str,
     },
+    /// An element of a JSON list that is not one of a job, in the words of the JSON reader.
+    Json {
+        /// What is wrong, and where in the element.
+        problem: String,
+    },
 }
 
 impl Reason {
@@ -448,6 +473,7 @@ impl Reason {
             Self::TooLong => "too-long",
             Self::NotARecord => "not-a-record",
             Self::OpenQuote { .. } => "open-quote",
+            Self::Json { .. } => "json",
         }
     }
 }
@@ -475,11 +501,12 @@ impl fmt::Display for Reason {
             Self::CutOff => {
                 f.write_str("the file ends in the middle of this record; it is read when it is complete")
             }
-            Self::TooLong => f.write_str("the line is longer than any record"),
+            Self::TooLong => f.write_str("longer than any record"),
             Self::NotARecord => {
                 f.write_str("does not begin like a record, and there is none that it continues")
             }
             Self::OpenQuote { field } => write!(f, "{field}: the quote is not closed, the record is torn"),
+            Self::Json { problem } => write!(f, "not a job as sacct --json writes it: {problem}"),
         }
     }
 }

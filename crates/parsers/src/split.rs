@@ -155,9 +155,15 @@ impl Lines for MaskLines<'_> {
 /// the multiplication gathers one bit from each of eight bytes of 0x00 or 0xff.
 #[inline]
 fn mask(block: &[u8; 64], wanted: u8) -> u64 {
+    mask_where(block, |byte| byte == wanted)
+}
+
+/// A bit for each of the 64 bytes that `is` so, the first byte's lowest; see [`mask`].
+#[inline]
+pub(crate) fn mask_where(block: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
     let mut equal = [0u8; 64];
     for (to, from) in equal.iter_mut().zip(block) {
-        *to = if *from == wanted { 0xff } else { 0 };
+        *to = if is(*from) { 0xff } else { 0 };
     }
     let (words, _) = equal.as_chunks::<8>();
     let mut bits = 0;

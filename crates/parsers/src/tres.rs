@@ -22,7 +22,7 @@ pub(crate) struct Tres {
 
 /// The keys that are read; every other one is passed over, whatever its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
+pub(crate) enum Key {
     Cores,
     Nodes,
     Gpus,
@@ -46,11 +46,21 @@ impl Key {
             _ => Self::Other,
         }
     }
+
+    /// The same, where the two parts of `type/name` stand apart.
+    pub(crate) fn of_parts(kind: &[u8], name: &[u8]) -> Self {
+        match (kind, name) {
+            (b"gres", b"gpu") => Self::Gpus,
+            (b"gres", _) if name.starts_with(b"gpu:") => Self::GpusOfType,
+            (_, b"") => Self::of(kind),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What is gathered while a list is read.
 #[derive(Debug, Default)]
-struct Gathered {
+pub(crate) struct Gathered {
     found: Tres,
     of_types: Option<u64>,
 }
@@ -58,7 +68,7 @@ struct Gathered {
 impl Gathered {
     /// Takes one pair in; a key that stands twice is malformed.
     #[inline]
-    fn add(&mut self, key: Key, amount: Option<u64>) -> Result<(), Malformed> {
+    pub(crate) fn add(&mut self, key: Key, amount: Option<u64>) -> Result<(), Malformed> {
         let slot = match key {
             Key::Cores => &mut self.found.cores,
             Key::Nodes => &mut self.found.nodes,
@@ -80,7 +90,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn finish(mut self) -> Tres {
+    pub(crate) fn finish(mut self) -> Tres {
         self.found.gpus = self.found.gpus.or(self.of_types);
         self.found
     }

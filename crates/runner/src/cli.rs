@@ -75,7 +75,7 @@ pub(crate) struct Check {
 
 #[derive(Debug, Args)]
 pub(crate) struct Parse {
-    /// Format: sacct, pbs, quota:repquota-csv.
+    /// Format: sacct (text of `sacct -P`), sacct-json (`sacct --json`, or slurmrestd's jobs), pbs, quota:repquota-csv.
     #[arg(long)]
     pub(crate) format: String,
     /// Zone of times without offset, for example America/Denver.

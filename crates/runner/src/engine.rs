@@ -37,6 +37,8 @@ pub struct Remarks {
     pub files: u64,
     /// Source -> columns whose names are not known.
     pub unknown_columns: Vec<(String, Vec<String>)>,
+    /// File -> what it warns of itself.
+    pub warnings: Vec<(String, String)>,
     /// Source -> columns in which users could have forged rows, for sources that are not told to accept that.
     pub forgeable: Vec<(String, Vec<String>)>,
 }
@@ -78,6 +80,7 @@ fn read_source<C: Collector, E: Send>(
     collected.remarks.problems.extend(remarks.problems);
     collected.remarks.bytes += remarks.bytes;
     collected.remarks.files += remarks.files;
+    collected.remarks.warnings.extend(remarks.warnings);
     if !remarks.unknown_columns.is_empty() {
         collected.remarks.unknown_columns.push((source.name.clone(), remarks.unknown_columns));
     }
@@ -92,7 +95,9 @@ fn read_source<C: Collector, E: Send>(
 #[must_use]
 pub fn job_rules(source: &Source) -> Option<&mapper::SourceRules> {
     match &source.kind {
-        SourceKind::Sacct { mapping, .. } | SourceKind::Pbs { mapping } => Some(mapping),
+        SourceKind::Sacct { mapping, .. }
+        | SourceKind::SacctJson { mapping }
+        | SourceKind::Pbs { mapping } => Some(mapping),
         SourceKind::Quota { .. } => None,
     }
 }

@@ -5,7 +5,7 @@ use crate::engine::job_rules;
 use crate::input::InputError;
 use crate::input::blocks::{Block, TooLong};
 use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Row};
-use crate::pipeline::format::Format;
+use crate::pipeline::format::{FileReader, Format};
 use crate::pipeline::{self, Emitted, File, Work};
 use crate::plan::Planned;
 use mapper::{Explanation, Mapper, Outcome, Rules, SourceRules};
@@ -93,7 +93,10 @@ impl Work for ExplainWork<'_> {
     fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Vec<Sighted> {
         let mut found = Vec::new();
         let mut mapper = Mapper::new(self.rules, self.source);
+        let is_json = matches!(file.reader, FileReader::SacctJson { .. });
         let mut sighted = |line: usize, text: &[u8], fate: Fate| {
+            let whole = if is_json { without_steps(text) } else { None };
+            let text = whole.as_deref().unwrap_or(text);
             found.push(Sighted {
                 source: self.source.name().to_owned(),
                 file: file.path.to_string(),
@@ -122,7 +125,10 @@ impl Work for ExplainWork<'_> {
                 // Torn text: what it is about can only be guessed from how it begins.
                 let begins = bad.text.starts_with(self.id.as_bytes())
                     && bad.text.get(self.id.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
-                if begins || memchr::memmem::find(bad.text, format!(";{};", self.id).as_bytes()).is_some() {
+                let names = |text: String| memchr::memmem::find(bad.text, text.as_bytes()).is_some();
+                let in_json =
+                    is_json && [",", "\n"].iter().any(|end| names(format!("\"job_id\": {}{end}", self.id)));
+                if begins || in_json || names(format!(";{};", self.id)) {
                     sighted(bad.place.line, bad.text, Fate::Quarantined(bad.reason.to_string()));
                 }
             }
@@ -134,6 +140,13 @@ impl Work for ExplainWork<'_> {
     fn too_long(&self, _: &File, _: &TooLong) -> Vec<Sighted> {
         Vec::new()
     }
+}
+
+/// A job of a JSON document on one line, without its steps, which are no part of what is charged and most of the text.
+fn without_steps(element: &[u8]) -> Option<Vec<u8>> {
+    let mut keys: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(element).ok()?;
+    keys.remove("steps");
+    serde_json::to_vec(&keys).ok()
 }
 
 /// Reads the sources and finds what they say of a job; and the files that could not be read.

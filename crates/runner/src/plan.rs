@@ -90,6 +90,7 @@ fn owner<'c>(config: &Config, sources: &[&'c Source], file: &Path) -> Option<&'c
     let (line, _) = first_line(open(file).ok()?.reader).ok()?;
     let looks = |source: &&Source| match &source.kind {
         SourceKind::Sacct { .. } => parsers::sacct::guess_delimiter(&line).is_some(),
+        SourceKind::SacctJson { .. } => line.trim_ascii_start().starts_with(b"{"),
         SourceKind::Pbs { .. } => {
             line.get(2) == Some(&b'/') && line.get(5) == Some(&b'/') && line.get(19) == Some(&b';')
         }

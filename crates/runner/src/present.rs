@@ -365,10 +365,13 @@ fn column_texts(remarks: &runner::engine::Remarks) -> Vec<String> {
     for (source, columns) in &remarks.unknown_columns {
         list.push(format!("{source}: columns that are not known: {}", columns.join(", ")));
     }
+    list.extend(
+        remarks.warnings.iter().map(|(file, warning)| format!("{file}: the document warns: {warning}")),
+    );
     list
 }
 
-/// Says what a person should know of a source's columns.
+/// Says what a person should know of a source's columns, and of what its documents warn.
 pub(crate) fn column_remarks(remarks: &runner::engine::Remarks) {
     for text in column_texts(remarks) {
         say(format_args!("note: {}", escape(&text)));

@@ -1,7 +1,7 @@
 //! One row: from its fields to a run.
 
 use super::columns::Column;
-use super::fold::{Moment, Moments, Times};
+use super::fold::{Moment, Moments};
 use super::header::Layout;
 use super::ids::{self, Form};
 use super::words;
@@ -206,7 +206,9 @@ impl<'a> Row<'a, '_, '_> {
         };
         let ended = times.end.is_some() && !state.is_live();
         let doubt = if kind == Kind::Run && ended {
-            doubt(&times, elapsed, local, allocation.disagrees && state != State::Resizing)
+            let slack = if local { 3602 } else { 2 };
+            Finding::of_times(times.submit, times.start, times.end, elapsed, slack)
+                .or((allocation.disagrees && state != State::Resizing).then_some(Finding::TresDisagree))
         } else {
             None
         };
@@ -323,22 +325,4 @@ impl<'a> Row<'a, '_, '_> {
 
 fn differ(one: Option<u64>, other: Option<u64>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
-}
-
-/// What is wrong with the numbers of a row that has ended. Honest rows pass: times have a resolution of a second, and local ones
-/// may be off by an hour where the configured zone has other rules than the cluster's.
-fn doubt(times: &Times, elapsed: Option<u64>, local: bool, tres_disagree: bool) -> Option<Finding> {
-    if let (Some(start), Some(end)) = (times.start, times.end) {
-        if end < start {
-            return Some(Finding::EndBeforeStart);
-        }
-        if times.submit.is_some_and(|submit| start < submit) {
-            return Some(Finding::StartBeforeSubmit);
-        }
-        let slack = if local { 3602 } else { 2 };
-        if elapsed.is_some_and(|elapsed| i128::from(elapsed) > i128::from(end) - i128::from(start) + slack) {
-            return Some(Finding::ElapsedBeyondSpan);
-        }
-    }
-    tres_disagree.then_some(Finding::TresDisagree)
 }

@@ -6,6 +6,7 @@ mod pbs;
 mod quota;
 mod regressions;
 mod sacct;
+mod sacct_json;
 mod snapshots;
 mod support;
 mod torn;

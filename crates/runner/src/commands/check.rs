@@ -79,6 +79,7 @@ fn check_source(config: &Config, source: &Source) -> Finding {
     }
     let kind = match &source.kind {
         SourceKind::Sacct { .. } => "sacct",
+        SourceKind::SacctJson { .. } => "sacct-json",
         SourceKind::Pbs { .. } => "pbs",
         SourceKind::Quota { .. } => "quota",
     };

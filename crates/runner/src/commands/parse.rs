@@ -68,6 +68,9 @@ pub(crate) fn parse(args: &cli::Parse) -> Result<Exit, Failure> {
                     escape(&remarks.unknown_columns.join(", "))
                 ));
             }
+            for (file, warning) in &remarks.warnings {
+                say(format_args!("note: {}: the document warns: {}", escape(file), escape(warning)));
+            }
             remarks.problems
         }
         Chosen::Quota(format) => quota_reports(format, &files, &mut tally, &mut out, &mut set_aside)?,
@@ -147,13 +150,13 @@ fn format(args: &cli::Parse) -> Result<Chosen, Failure> {
             Ok(Chosen::Jobs(Format::Sacct { options, guess_delimiter, lenient: true }))
         }
         "pbs" => Ok(Chosen::Jobs(Format::Pbs)),
-        "sacct-json" => Err(Failure::Usage(
-            "--format sacct-json is not supported by this version; use the text of sacct -P with --format sacct".to_owned(),
-        )),
+        "sacct-json" => Ok(Chosen::Jobs(Format::SacctJson)),
         other => match other.strip_prefix("quota:") {
-            Some(name) => name.parse().map(Chosen::Quota).map_err(|error| Failure::Usage(format!("--format: {error}"))),
+            Some(name) => {
+                name.parse().map(Chosen::Quota).map_err(|error| Failure::Usage(format!("--format: {error}")))
+            }
             None => Err(Failure::Usage(format!(
-                "--format: \"{}\" is not known; use sacct, pbs or quota:repquota-csv",
+                "--format: \"{}\" is not known; use sacct, sacct-json, pbs or quota:repquota-csv",
                 escape(other)
             ))),
         },

@@ -124,6 +124,11 @@ pub enum SourceKind {
         /// How its runs are mapped.
         mapping: SourceRules,
     },
+    /// Documents of `sacct --json`, or of slurmrestd's `/slurmdb/*/jobs`.
+    SacctJson {
+        /// How its runs are mapped.
+        mapping: SourceRules,
+    },
     /// PBS accounting logs.
     Pbs {
         /// How its runs are mapped.
@@ -691,14 +696,7 @@ impl Reading<'_> {
             Known::Sacct => self.sacct(written, zone)?,
             Known::Pbs => SourceKind::Pbs { mapping: self.mapping(written)? },
             Known::Quota => self.quota(source)?,
-            Known::SacctJson => {
-                self.fail_with_help(
-                    written.kind.span(),
-                    "kind: \"sacct-json\" is not supported by this version",
-                    "use kind = \"sacct\" with `sacct -X -D -P --format=...` (see the README)",
-                );
-                return None;
-            }
+            Known::SacctJson => self.sacct_json(written)?,
         };
         Some(Source { name, enabled: written.enabled, paths, kind })
     }
@@ -722,6 +720,25 @@ impl Reading<'_> {
         }
         let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
+    }
+
+    fn sacct_json(&mut self, source: &file::Source) -> Option<SourceKind> {
+        let name = source.name.span();
+        let of_text = [
+            ("delimiter", source.delimiter.as_ref().map(Spanned::span)),
+            ("columns", source.columns.as_ref().map(|_| name)),
+            ("forgeable", source.forgeable.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in of_text {
+            if let Some(span) = span {
+                self.fail_with_help(
+                    span,
+                    format_args!("{key}: is said of the text of sacct; a sacct-json source has no columns, and no row in it can be forged"),
+                    "leave it out",
+                );
+            }
+        }
+        Some(SourceKind::SacctJson { mapping: self.mapping(source)? })
     }
 
     fn quota(&mut self, source: &Spanned<file::Source>) -> Option<SourceKind> {

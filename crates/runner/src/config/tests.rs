@@ -81,7 +81,12 @@ fn words_that_are_not_known_are_answered_with_those_that_are() {
         ("\"sqlite:ledger.db\"", "\"postgres://u@h/db\"", "PostgreSQL is not supported", "sqlite:PATH"),
         ("\"sqlite:ledger.db\"", "\"mysql://u:secret@h/db\"", "is not understood", "sqlite:ledger.db"),
         ("enabled = false", "enabled = true", "collect is not supported", "`paths`"),
-        ("kind = \"sacct\"", "kind = \"sacct-json\"", "\"sacct-json\" is not supported", "sacct -X -D -P"),
+        (
+            "kind = \"sacct\"",
+            "kind = \"sacct-json\"",
+            "forgeable: is said of the text of sacct",
+            "leave it out",
+        ),
     ] {
         let (found, advice) = said(from, to);
         assert!(found.contains(message), "{to}: {found}");

@@ -20,8 +20,34 @@ pub trait Cutter {
     /// Length of the prefix of `text` that consists of whole frames.
     fn cut(&self, text: &[u8]) -> usize;
 
-    /// Where the last frame of `body` begins (`body` consists of whole frames and is not empty).
+    /// Where the last frame of `body` begins (`body` consists of whole frames and is not empty): context for the next block.
     fn last_frame(&self, body: &[u8]) -> usize;
+
+    /// How much of what follows a body is wanted as its context; `None` while `rest` does not show it.
+    fn context(&self, rest: &[u8]) -> Option<usize> {
+        memchr(b'\n', rest).map(|end| end + 1)
+    }
+
+    /// What finds the end of a frame that is too long to be kept.
+    fn ending(&self) -> Box<dyn Ending> {
+        Box::new(LineEnding)
+    }
+}
+
+/// Finds the end of one frame that is seen chunk by chunk, from its first byte on.
+pub trait Ending {
+    /// Where in this chunk the frame ends; `None` where it goes on.
+    fn find(&mut self, chunk: &[u8]) -> Option<usize>;
+}
+
+/// A frame ends with its newline.
+#[derive(Debug)]
+struct LineEnding;
+
+impl Ending for LineEnding {
+    fn find(&mut self, chunk: &[u8]) -> Option<usize> {
+        memchr(b'\n', chunk).map(|end| end + 1)
+    }
 }
 
 /// Frames are lines.
@@ -117,6 +143,13 @@ impl<'c> Blocks<'c> {
         }
     }
 
+    /// Says where in the file `reader` begins: what stands before is no frame, and was left out.
+    #[must_use]
+    pub fn starting_at(mut self, offset: u64, line: u64) -> Self {
+        (self.offset, self.line) = (offset, line);
+        self
+    }
+
     /// Reads until `pending` holds `wanted` bytes or the file ends.
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
         let missing = wanted.saturating_sub(self.pending.len());
@@ -147,13 +180,13 @@ impl<'c> Blocks<'c> {
                 cut => break cut,
             }
         };
-        // A few bytes more, so that the line behind the body is there as context.
+        // A few bytes more, so that the frame behind the body is there as context.
         let mut ahead = 4096;
         let after = loop {
             self.fill(len + ahead)?;
             let rest = self.pending.get(len..).unwrap_or_default();
-            match memchr(b'\n', rest) {
-                Some(end) => break end + 1,
+            match self.cutter.context(rest) {
+                Some(end) => break end,
                 None if self.ended || ahead >= BLOCK => break rest.len(),
                 None => ahead *= 4,
             }
@@ -175,21 +208,20 @@ impl<'c> Blocks<'c> {
         Ok(Some(Piece::Block(block)))
     }
 
-    /// Drops the frame at the front, which is too long, up to its newline.
+    /// Drops the frame at the front, which is too long.
     fn skip_frame(&mut self) -> io::Result<Piece> {
         let text = self.pending.get(..4096.min(self.pending.len())).unwrap_or_default().to_vec();
         let (offset, line) = (self.offset, self.line);
         let mut len = 0_u64;
+        let mut ending = self.cutter.ending();
         loop {
-            if let Some(end) = memchr(b'\n', &self.pending) {
-                self.pending.drain(..=end);
-                len += end as u64 + 1;
-                self.line += 1;
-                break;
-            }
-            len += self.pending.len() as u64;
-            self.pending.clear();
-            if self.ended {
+            let end = ending.find(&self.pending);
+            let dropped = end.unwrap_or(self.pending.len());
+            self.line +=
+                memchr::memchr_iter(b'\n', self.pending.get(..dropped).unwrap_or_default()).count() as u64;
+            self.pending.drain(..dropped);
+            len += dropped as u64;
+            if end.is_some() || self.ended {
                 break;
             }
             self.fill(BLOCK)?;

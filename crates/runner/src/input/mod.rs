@@ -4,7 +4,7 @@ pub mod blocks;
 mod open;
 mod paths;
 
-pub use open::{Opened, open};
+pub use open::{Opened, Rereadable, open};
 pub use paths::{Expanded, expand};
 
 use std::path::PathBuf;

@@ -1,9 +1,12 @@
-//! What one input file is read with: the format of its source, made ready by the file's first line.
+//! What one input file is read with: the format of its source, made ready by the file's first line or, for a JSON document, by
+//! a first look at the whole of it.
 
 use crate::config::{Source, SourceKind};
-use crate::input::blocks::{Block, Cutter, Lines};
-use parsers::{Frame, pbs, sacct};
+use crate::input::blocks::{Block, Cutter, Ending, Lines};
+use crate::input::{InputError, Rereadable, open};
+use parsers::{Frame, pbs, sacct, sacct_json};
 use std::io::{self, Read};
+use std::path::Path;
 
 /// A format of job accounting, before a file is seen.
 #[derive(Debug, Clone)]
@@ -17,8 +20,26 @@ pub enum Format {
         /// Read whatever columns there are (for looking, not for charging).
         lenient: bool,
     },
+    /// Documents of Slurm's `sacct --json` and of slurmrestd.
+    SacctJson,
     /// PBS accounting logs.
     Pbs,
+}
+
+/// A file that is ready to be cut into blocks.
+pub struct Input {
+    /// The part of its decompressed bytes that consists of frames.
+    pub reader: Box<dyn Read + Send>,
+    /// What the frames are read with.
+    pub with: FileReader,
+    /// Decompressed bytes before the frames.
+    pub offset: u64,
+    /// Lines before the frames.
+    pub line: u64,
+    /// Decompressed bytes of the whole file, where they are known before it is read.
+    pub len: Option<u64>,
+    /// The file was not written to its end, and why that is known: to be said when its frames have been read.
+    pub torn: Option<InputError>,
 }
 
 impl Format {
@@ -31,17 +52,31 @@ impl Format {
                 guess_delimiter: *guess_delimiter,
                 lenient: false,
             }),
+            SourceKind::SacctJson { .. } => Some(Self::SacctJson),
             SourceKind::Pbs { .. } => Some(Self::Pbs),
             SourceKind::Quota { .. } => None,
         }
     }
 
-    /// Makes the reader of one file from its first line.
+    /// Opens a file and makes it ready.
     ///
     /// # Errors
-    /// In words: what is wrong with the first line, and what to do.
-    pub fn reader(&self, first_line: &[u8]) -> Result<FileReader, String> {
+    /// Where the file cannot be read, or not as this format: what is wrong with it, and what to do.
+    pub fn open(&self, path: &Path) -> Result<Input, InputError> {
+        if matches!(self, Self::SacctJson) {
+            return open_document(path);
+        }
+        let (line, reader) = first_line(open(path)?.reader)
+            .map_err(|error| InputError::Read { path: path.to_owned(), error })?;
+        let with =
+            self.reader(&line).map_err(|problem| InputError::Format { path: path.to_owned(), problem })?;
+        Ok(Input { reader, with, offset: 0, line: 0, len: None, torn: None })
+    }
+
+    /// Makes the reader of one file from its first line.
+    fn reader(&self, first_line: &[u8]) -> Result<FileReader, String> {
         match self {
+            Self::SacctJson => Ok(FileReader::SacctJson { warnings: Vec::new() }),
             Self::Pbs => {
                 if first_line.contains(&0) {
                     return Err("is not text: PBS accounting logs are lines like 11/23/2026 02:29:41;E;0.server;user=...".to_owned());
@@ -64,25 +99,64 @@ impl Format {
     }
 }
 
+/// Opens a JSON document: once to see whether its list of jobs may be believed, and again to read it.
+fn open_document(path: &Path) -> Result<Input, InputError> {
+    let read_error = |error| InputError::Read { path: path.to_owned(), error };
+    let format_error = |problem| InputError::Format { path: path.to_owned(), problem };
+    let file = Rereadable::open(path)?;
+    let mut survey = sacct_json::Survey::default();
+    let mut reader = file.read()?;
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => survey.push(piece.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read_error(error)),
+        }
+    }
+    let document = survey.finish().map_err(|error| format_error(error.to_string()))?;
+    let mut reader = file.read()?;
+    let sacct_json::Document { elements, line, complete, warnings, len, .. } = document;
+    io::copy(&mut reader.by_ref().take(elements.start), &mut io::sink()).map_err(read_error)?;
+    let torn = (!complete).then(|| {
+        format_error("ends before the document does: it was cut off, or not written to its end. Its whole jobs were read; write it again".to_owned())
+    });
+    Ok(Input {
+        reader: Box::new(reader.take(elements.end.saturating_sub(elements.start))),
+        with: FileReader::SacctJson { warnings },
+        offset: elements.start,
+        line,
+        len: Some(len),
+        torn,
+    })
+}
+
 /// The reader of one file.
 #[derive(Debug)]
 pub enum FileReader {
     /// Slurm `sacct` text with these columns.
     Sacct(sacct::Layout),
+    /// A document of Slurm's `sacct --json`.
+    SacctJson {
+        /// What it warns of.
+        warnings: Vec<String>,
+    },
     /// PBS accounting log.
     Pbs(pbs::Reader),
 }
 
 impl FileReader {
-    /// Visits the frames of a block in their order.
-    pub fn read<'a>(
+    /// Visits the frames of a block in their order. A frame lives as long as its visit.
+    pub fn read(
         &self,
-        block: &'a Block,
+        block: &Block,
         source_offset: u64,
         releases: &pbs::Releases,
-        mut visit: impl FnMut(Frame<'a>),
+        mut visit: impl FnMut(Frame<'_>),
     ) {
         match self {
+            Self::SacctJson { .. } => sacct_json::read(block.body(), &mut visit),
             Self::Sacct(layout) => layout.read(&block.text, block.body.clone(), block.last, &mut visit),
             Self::Pbs(reader) => {
                 reader.read(&block.text, block.body.clone(), source_offset, block.last, releases, &mut visit);
@@ -95,7 +169,16 @@ impl FileReader {
     pub fn unknown_columns(&self) -> &[String] {
         match self {
             Self::Sacct(layout) => layout.unknown_columns(),
-            Self::Pbs(_) => &[],
+            Self::SacctJson { .. } | Self::Pbs(_) => &[],
+        }
+    }
+
+    /// What the file itself warns of.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        match self {
+            Self::SacctJson { warnings } => warnings,
+            Self::Sacct(_) | Self::Pbs(_) => &[],
         }
     }
 
@@ -104,7 +187,7 @@ impl FileReader {
     pub fn user_written_columns(&self) -> &[String] {
         match self {
             Self::Sacct(layout) => layout.user_written_columns(),
-            Self::Pbs(_) => &[],
+            Self::SacctJson { .. } | Self::Pbs(_) => &[], // JSON quotes what users write
         }
     }
 }
@@ -113,6 +196,7 @@ impl Cutter for FileReader {
     fn cut(&self, text: &[u8]) -> usize {
         match self {
             Self::Sacct(layout) => layout.cut(text),
+            Self::SacctJson { .. } => sacct_json::cut(text),
             Self::Pbs(_) => pbs::cut(text),
         }
     }
@@ -120,8 +204,32 @@ impl Cutter for FileReader {
     fn last_frame(&self, body: &[u8]) -> usize {
         match self {
             Self::Sacct(_) => Lines.last_frame(body),
+            Self::SacctJson { .. } => body.len(), // an element is judged alone
             Self::Pbs(_) => pbs::last_record(body),
         }
+    }
+
+    fn context(&self, rest: &[u8]) -> Option<usize> {
+        match self {
+            Self::SacctJson { .. } => Some(0),
+            Self::Sacct(_) | Self::Pbs(_) => Lines.context(rest),
+        }
+    }
+
+    fn ending(&self) -> Box<dyn Ending> {
+        match self {
+            Self::SacctJson { .. } => Box::new(ElementEnding(sacct_json::Ending::default())),
+            Self::Sacct(_) | Self::Pbs(_) => Lines.ending(),
+        }
+    }
+}
+
+/// An element of a JSON list ends where the next one begins.
+struct ElementEnding(sacct_json::Ending);
+
+impl Ending for ElementEnding {
+    fn find(&mut self, chunk: &[u8]) -> Option<usize> {
+        self.0.find(chunk)
     }
 }
 

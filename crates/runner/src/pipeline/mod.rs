@@ -10,10 +10,10 @@ pub mod mapping;
 pub mod parsing;
 pub mod quota;
 
+use crate::input::InputError;
 use crate::input::blocks::{BLOCK, Block, Blocks, Piece, TooLong};
-use crate::input::{InputError, open};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use format::{FileReader, Format, first_line};
+use format::{FileReader, Format};
 use parsers::pbs::Releases;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -55,10 +55,15 @@ pub struct Remarks {
     pub unknown_columns: Vec<String>,
     /// Columns in which users could have forged rows.
     pub forgeable_columns: Vec<String>,
+    /// What files warn of themselves: the file, and its words.
+    pub warnings: Vec<(String, String)>,
 }
 
 impl Remarks {
-    fn note_columns(&mut self, reader: &FileReader) {
+    fn note(&mut self, file: &File) {
+        let reader = &file.reader;
+        let warnings = reader.warnings().iter().map(|warning| (file.path.to_string(), warning.clone()));
+        self.warnings.extend(warnings);
         for (known, list) in [
             (&mut self.unknown_columns, reader.unknown_columns()),
             (&mut self.forgeable_columns, reader.user_written_columns()),
@@ -161,17 +166,15 @@ fn read_file(
     sender: &Sender<Message>,
 ) -> Result<(), ReadError> {
     let read_error = |error| InputError::Read { path: path.to_owned(), error };
-    let opened = open(path)?;
-    let (line, reader) = first_line(opened.reader).map_err(read_error)?;
-    let file_reader =
-        format.reader(&line).map_err(|problem| InputError::Format { path: path.to_owned(), problem })?;
+    let input = format.open(path)?;
     let file = Arc::new(File {
         index: u32::try_from(index).unwrap_or(u32::MAX),
         path: Arc::from(path.to_string_lossy().as_ref()),
-        reader: file_reader,
+        reader: input.with,
     });
     sender.send(Message::File(Arc::clone(&file)))?;
-    let mut blocks = Blocks::new(reader, &file.reader, block_size);
+    let mut blocks =
+        Blocks::new(input.reader, &file.reader, block_size).starting_at(input.offset, input.line);
     let mut bytes = 0;
     while let Some(piece) = blocks.next_piece().map_err(read_error)? {
         let len = match &piece {
@@ -182,8 +185,10 @@ fn read_file(
         bytes += len;
         *source_offset += len;
     }
-    sender.send(Message::Done(file, bytes))?;
-    Ok(())
+    match input.torn {
+        Some(torn) => Err(torn.into()),
+        None => Ok(sender.send(Message::Done(file, input.len.unwrap_or(bytes)))?),
+    }
 }
 
 fn emit_in_order<W: Work, E>(
@@ -234,7 +239,7 @@ fn emit_in_order<W: Work, E>(
                 Worked::Output(file, output, end) => emit(Emitted::Output(file, output, end))?,
                 Worked::File(file) => {
                     remarks.files += 1;
-                    remarks.note_columns(&file.reader);
+                    remarks.note(&file);
                 }
                 Worked::Done(file, bytes) => {
                     remarks.bytes += bytes;

@@ -218,9 +218,21 @@ fn two_runners_do_not_work_on_one_ledger() {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     let site = Site::new();
-    expect(&site, &["parse", "--format", "sacct-json", "x"], 2, &["sacct-json is not supported"]);
+    site.write("x", "JobID|State\n");
+    expect(
+        &site,
+        &["parse", "--format", "sacct-json", "x"],
+        1,
+        &["x: is not a document of sacct --json", "begins with \"J\""],
+    );
+    expect(&site, &["parse", "--format", "sacct-yaml", "x"], 2, &["\"sacct-yaml\" is not known"]);
     expect(&site, &["parse", "--format", "quota:lustre", "x"], 2, &["lustre", "repquota-csv"]);
-    expect(&site, &["parse", "--format", "lsf", "x"], 2, &["use sacct, pbs or quota:repquota-csv"]);
+    expect(
+        &site,
+        &["parse", "--format", "lsf", "x"],
+        2,
+        &["use sacct, sacct-json, pbs or quota:repquota-csv"],
+    );
     std::fs::write(site.path("sacct/x.txt"), b"\xfd7zXZ\0rest").unwrap();
     expect(&site, &["parse", "--format", "sacct", "sacct/x.txt"], 1, &["xz", "gzip or zstd"]);
 }

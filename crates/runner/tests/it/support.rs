@@ -42,6 +42,14 @@ pub(crate) fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures"))
 }
 
+/// The text of a fixture of Slurm.
+pub(crate) fn unpacked(fixture: &str) -> String {
+    let bytes = std::fs::read(fixtures().join("slurm").join(fixture)).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes.as_slice()), &mut text).unwrap();
+    text
+}
+
 /// A site: the shipped example in a folder of its own, with a key.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
@@ -81,6 +89,17 @@ impl Site {
         let config = self.read("config.toml");
         let line = config.lines().find(|line| line.starts_with("url = \"http")).unwrap().to_owned();
         self.configure(&line, &format!("url = \"{url}\""));
+    }
+
+    /// Makes the Slurm source one of JSON, with this fixture's document unpacked as its only file.
+    pub(crate) fn read_json(&self, fixture: &str) {
+        let config = self.read("config.toml");
+        if config.contains("sacct/*.txt") {
+            self.configure("kind = \"sacct\"", "kind = \"sacct-json\"");
+            self.configure("\"sacct/*.txt\", \"sacct/*.txt.gz\", \"sacct/*.txt.zst\"", "\"jobs.json\"");
+            self.configure("forgeable = \"warn\"", "");
+        }
+        self.write("jobs.json", &unpacked(fixture));
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
