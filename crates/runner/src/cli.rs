@@ -88,7 +88,7 @@ pub(crate) struct Parse {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) columns: Option<Vec<String>>,
     /// sacct: the delimiter is random (`-p --delimiter=NONCE`): newlines inside fields are text.
-    #[arg(long, requires = "delimiter")]
+    #[arg(long)]
     pub(crate) counted: bool,
     /// Write quarantined frames as JSON lines.
     #[arg(long, value_name = "FILE")]

@@ -26,7 +26,7 @@ struct Claim {
     guide: &'static str,
 }
 
-const CLAIMS: [Claim; 6] = [
+const CLAIMS: [Claim; 7] = [
     Claim {
         scheduler: "Slurm",
         versions: "22.05, 24.05",
@@ -105,6 +105,33 @@ const CLAIMS: [Claim; 6] = [
             "sacct::hostile::counted_rows_are_cut_between_rows_at_every_byte",
             "sacct::properties::any_text_is_conserved_and_cut_into_blocks_gives_the_same_frames",
         ],
+        guide: "slurm.md",
+    },
+    Claim {
+        scheduler: "Slurm",
+        versions: "22.05, 24.05",
+        form: "`sacct --json -D`, data parsers of 22.05 and v0.0.39 to v0.0.41",
+        samples: &[
+            "slurm/22.05/json-default-D.json.gz",
+            "slurm/24.05/json-default-D.json.gz",
+            "slurm/24.05/rest-v0.0.41-jobs.json.gz",
+        ],
+        expectations: &["slurm-22.05-runs.tsv", "slurm-24.05-runs.tsv"],
+        totals: &[
+            "sacct_json::table::every_number_is_the_job_tables",
+            "sacct_json::table::all_is_as_the_text_of_the_same_cluster_says",
+        ],
+        traps: &[
+            "sacct_json::table::requeued_and_resized_runs_are_ends_with_their_own_usage",
+            "sacct_json::table::the_shapes_of_one_cluster_say_the_same",
+            "sacct_json::shapes::what_never_started_has_no_start_and_nothing_allocated",
+            "sacct_json::shapes::ids_are_put_together_as_the_text_shows_them",
+            "sacct_json::shapes::exit_codes_are_said_only_where_the_version_can_be_trusted",
+            "sacct_json::hostile::names_that_forge_rows_of_text_are_only_names_here",
+            "sacct_json::hostile::errors_refuse_the_document_wherever_they_stand",
+        ],
+        torn: &["sacct_json::hostile::a_torn_document_gives_its_whole_elements_at_every_byte"],
+        blocks: &["sacct_json::properties::a_real_document_is_the_same_in_blocks_of_any_size"],
         guide: "slurm.md",
     },
     Claim {
@@ -223,12 +250,7 @@ fn empty_report() -> String {
 }
 
 /// What is refused by a message of another part: where that stands, and its text.
-const REFUSED_ELSEWHERE: [(&str, &str, &str); 4] = [
-    (
-        "`sacct --json`",
-        "crates/runner/src/commands/parse.rs",
-        "--format sacct-json is not supported by this version; use the text of sacct -P with --format sacct",
-    ),
+const REFUSED_ELSEWHERE: [(&str, &str, &str); 3] = [
     ("files compressed with xz", "crates/runner/src/input/open.rs", "compression(\"xz\")"),
     ("files compressed with bzip2", "crates/runner/src/input/open.rs", "compression(\"bzip2\")"),
     ("zip archives", "crates/runner/src/input/open.rs", "compression(\"zip\")"),

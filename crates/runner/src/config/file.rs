@@ -129,6 +129,7 @@ pub(super) struct Source {
     pub(super) paths: Option<Vec<Spanned<String>>>,
     pub(super) collect: Option<Spanned<toml::Table>>,
     pub(super) delimiter: Option<Spanned<String>>,
+    pub(super) framing: Option<Spanned<String>>,
     pub(super) columns: Option<Vec<String>>,
     pub(super) local_record_id: Option<Spanned<String>>,
     pub(super) forgeable: Option<Spanned<String>>,

@@ -718,6 +718,13 @@ impl Reading<'_> {
             }
             options.delimiter = delimiter.get_ref().clone().into_bytes();
         }
+        if let Some(word) = &source.framing {
+            options.framing = self.word(
+                word,
+                "framing",
+                &[("lines", parsers::sacct::Framing::Lines), ("counted", parsers::sacct::Framing::Counted)],
+            )?;
+        }
         let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
     }

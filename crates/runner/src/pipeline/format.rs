@@ -186,6 +186,8 @@ impl FileReader {
     #[must_use]
     pub fn user_written_columns(&self) -> &[String] {
         match self {
+            // Counted out by a delimiter that nobody knew, a name is only a name.
+            Self::Sacct(layout) if !layout.is_forgeable() => &[],
             Self::Sacct(layout) => layout.user_written_columns(),
             Self::SacctJson { .. } | Self::Pbs(_) => &[], // JSON quotes what users write
         }

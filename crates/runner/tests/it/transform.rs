@@ -235,3 +235,43 @@ fn the_json_of_a_cluster_gives_the_records_of_its_text() {
         assert_eq!(records(&site.run(&["transform", "--source", "slurm"]).stdout), json, "{file}");
     }
 }
+
+#[test]
+fn rows_counted_out_by_a_delimiter_that_nobody_knew_are_all_read_and_cannot_be_forged() {
+    let site = Site::new();
+    let text = site.read("sacct/testhpc-2026-11-23.txt");
+    let by_lines = site.run(&["transform", "--source", "slurm", "--summary", "lines.json"]);
+    assert!(by_lines.stderr.contains("rows could be forged"), "{}", by_lines.stderr);
+    // The same rows as `sacct -p --delimiter=NONCE` prints them: the name with a newline is one field.
+    let nonce = "<5d0c4a37f1be4c0a9a1d6b7f3e2c8d90>";
+    let mut counted = String::new();
+    let lines: Vec<&str> = text.lines().collect();
+    for (number, line) in lines.iter().enumerate() {
+        let mut row: Vec<&str> = line.splitn(27, '|').collect();
+        if row.len() < 27 {
+            continue; // the second line of a name, written with its first
+        }
+        let continued = lines.get(number + 1).filter(|next| next.matches('|').count() < 26);
+        let name = continued.map_or(row[26].to_owned(), |next| format!("{}\n{next}", row[26]));
+        row[26] = &name;
+        for field in &row {
+            counted.push_str(field);
+            counted.push_str(nonce);
+        }
+        counted.push('\n');
+    }
+    site.write("sacct/testhpc-2026-11-23.txt", &counted);
+    site.configure("forgeable = \"warn\"", "framing = \"counted\"");
+    let said = site.run(&["transform", "--source", "slurm", "--summary", "counted.json"]);
+    assert!(!said.stderr.contains("forged"), "{}", said.stderr);
+    let summary = |name: &str| -> Value { serde_json::from_str(&site.read(name)).unwrap() };
+    assert_eq!(summary("counted.json")["quarantined"], 0, "{}", said.stderr);
+    let runs = |name: &str| summary(name)["runs"].as_u64().unwrap();
+    assert_eq!(runs("counted.json"), runs("lines.json") + 1, "the row that was doubted is read");
+    let found = lines_of(&said.stdout);
+    assert!(lines_of(&by_lines.stdout).iter().all(|record| found.contains(record)));
+}
+
+fn lines_of(stdout: &str) -> Vec<Value> {
+    lines(stdout).iter().map(|line| line["Record"].clone()).collect()
+}
