@@ -8,6 +8,11 @@ pub fn sacct(input: &[u8]) {
     fuzzed::sacct::check(input);
 }
 
+/// See `fuzzed/sacct_json.rs`.
+pub fn sacct_json(input: &[u8]) {
+    fuzzed::sacct_json::check(input);
+}
+
 /// See `fuzzed/pbs.rs`.
 pub fn pbs(input: &[u8]) {
     fuzzed::pbs::check(input);

@@ -46,6 +46,21 @@ impl Layout {
         Some(Group { start, end, ending })
     }
 
+    /// The length of the rows at the front that are complete, how many they are, and whether what follows may still
+    /// become one: a row has its newline right behind its last delimiter.
+    pub(super) fn whole_groups(&self, text: &[u8]) -> (usize, u64, bool) {
+        let mut ends = Ends::new();
+        let (mut whole, mut rows) = (0, 0);
+        while let Some(group) = self.next_group(text, whole, &mut ends) {
+            match group.ending {
+                Ending::Newline => (whole, rows) = (group.end + 1, rows + 1),
+                Ending::Delimiter => return (whole, rows, group.end == text.len()),
+                Ending::Text => break,
+            }
+        }
+        (whole, rows, true)
+    }
+
     pub(super) fn cut_groups(&self, text: &[u8]) -> usize {
         let mut ends = Ends::new();
         let mut whole = 0;

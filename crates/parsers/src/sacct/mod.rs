@@ -30,9 +30,11 @@ mod groups;
 mod header;
 mod ids;
 mod row;
+mod survey;
 mod words;
 
 pub use header::{HeaderError, Layout, guess_delimiter};
+pub use survey::{PartialRead, Survey};
 
 /// For [`crate::grammar`].
 pub(crate) fn job_id_readings(text: &[u8]) -> crate::grammar::Readings {

@@ -23,6 +23,11 @@ fn regressions_of_sacct_stay_fixed() {
 }
 
 #[test]
+fn regressions_of_sacct_json_stay_fixed() {
+    replay("sacct_json", fuzzed::sacct_json::check);
+}
+
+#[test]
 fn regressions_of_pbs_stay_fixed() {
     replay("pbs", fuzzed::pbs::check);
 }

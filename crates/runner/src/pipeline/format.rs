@@ -63,14 +63,38 @@ impl Format {
     /// # Errors
     /// Where the file cannot be read, or not as this format: what is wrong with it, and what to do.
     pub fn open(&self, path: &Path) -> Result<Input, InputError> {
-        if matches!(self, Self::SacctJson) {
-            return open_document(path);
+        match self {
+            Self::SacctJson => return open_document(path),
+            // To look at a partial file is one thing, to charge by it another.
+            Self::Sacct { options, lenient: false, .. } if options.framing == sacct::Framing::Counted => {
+                return self.open_counted(path);
+            }
+            Self::Sacct { .. } | Self::Pbs => {}
         }
         let (line, reader) = first_line(open(path)?.reader)
             .map_err(|error| InputError::Read { path: path.to_owned(), error })?;
         let with =
             self.reader(&line).map_err(|problem| InputError::Format { path: path.to_owned(), problem })?;
         Ok(Input { reader, with, offset: 0, line: 0, len: None, torn: None })
+    }
+
+    /// Opens counted sacct text: once to see that it was written to its end, and again to read it.
+    fn open_counted(&self, path: &Path) -> Result<Input, InputError> {
+        let read_error = |error| InputError::Read { path: path.to_owned(), error };
+        let format_error = |problem| InputError::Format { path: path.to_owned(), problem };
+        let file = Rereadable::open(path)?;
+        let (line, mut reader) = first_line(file.read()?).map_err(read_error)?;
+        let with = self.reader(&line).map_err(format_error)?;
+        if let FileReader::Sacct(layout) = &with {
+            let mut survey = layout.survey();
+            in_pieces(
+                &mut reader,
+                |piece| survey.push(piece).map_err(|partial| format_error(partial.to_string())),
+                read_error,
+            )?;
+            survey.finish().map_err(|partial| format_error(partial.to_string()))?;
+        }
+        Ok(Input { reader: file.read()?, with, offset: 0, line: 0, len: None, torn: None })
     }
 
     /// Makes the reader of one file from its first line.
@@ -99,22 +123,34 @@ impl Format {
     }
 }
 
+/// Reads to the end, a piece at a time.
+fn in_pieces(
+    reader: &mut dyn Read,
+    mut push: impl FnMut(&[u8]) -> Result<(), InputError>,
+    read_error: impl Fn(io::Error) -> InputError,
+) -> Result<(), InputError> {
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => push(piece.get(..read).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read_error(error)),
+        }
+    }
+}
+
 /// Opens a JSON document: once to see whether its list of jobs may be believed, and again to read it.
 fn open_document(path: &Path) -> Result<Input, InputError> {
     let read_error = |error| InputError::Read { path: path.to_owned(), error };
     let format_error = |problem| InputError::Format { path: path.to_owned(), problem };
     let file = Rereadable::open(path)?;
     let mut survey = sacct_json::Survey::default();
-    let mut reader = file.read()?;
-    let mut piece = vec![0; 1 << 18];
-    loop {
-        match reader.read(&mut piece) {
-            Ok(0) => break,
-            Ok(read) => survey.push(piece.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(read_error(error)),
-        }
-    }
+    let push = |piece: &[u8]| {
+        survey.push(piece);
+        Ok(())
+    };
+    in_pieces(&mut file.read()?, push, read_error)?;
     let document = survey.finish().map_err(|error| format_error(error.to_string()))?;
     let mut reader = file.read()?;
     let sacct_json::Document { elements, line, complete, warnings, len, .. } = document;

@@ -270,6 +270,11 @@ fn rows_counted_out_by_a_delimiter_that_nobody_knew_are_all_read_and_cannot_be_f
     assert_eq!(runs("counted.json"), runs("lines.json") + 1, "the row that was doubted is read");
     let found = lines_of(&said.stdout);
     assert!(lines_of(&by_lines.stdout).iter().all(|record| found.contains(record)));
+    // Cut within a row: sacct did not finish, and nothing of it is believed.
+    site.write("sacct/testhpc-2026-11-23.txt", &counted[..counted.len() / 2]);
+    let partial = site.run(&["transform", "--source", "slurm"]);
+    assert_eq!((partial.status, partial.stdout.as_str()), (1, ""), "{}", partial.stderr);
+    assert!(partial.stderr.contains("A partial read is refused whole"), "{}", partial.stderr);
 }
 
 fn lines_of(stdout: &str) -> Vec<Value> {

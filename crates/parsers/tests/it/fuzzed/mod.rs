@@ -3,6 +3,7 @@
 pub(crate) mod pbs;
 pub(crate) mod quota;
 pub(crate) mod sacct;
+pub(crate) mod sacct_json;
 pub(crate) mod values;
 
 use parsers::{Frame, Place};
