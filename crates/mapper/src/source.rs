@@ -69,6 +69,12 @@ impl SourceRules {
         })
     }
 
+    /// The same rules for a text of this source in which nobody can forge a row: its runs are not held for that.
+    #[must_use]
+    pub fn for_safe_text(&self) -> Self {
+        Self { hold_forgeable: false, ..self.clone() }
+    }
+
     /// The source's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -240,7 +240,7 @@ pub struct SourceSpec {
     pub project_from: Vec<ProjectFrom>,
     /// Template of `LocalRecordID`: `{job_id}`, `{raw_id}`, `{cluster}`. Default per scheduler.
     pub local_record_id: Option<String>,
-    /// Hold every run of this source: its text can be forged and the site asked for that.
+    /// Hold the runs of texts in which users could have forged rows.
     pub hold_forgeable: bool,
     /// Add the job's name to the record.
     pub send_job_name: bool,

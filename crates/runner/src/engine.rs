@@ -62,7 +62,8 @@ fn read_source<C: Collector, E: Send>(
     let (Some(format), Some(rules)) = (Format::of(source), job_rules(source)) else {
         return read_reports(config, source, files, collected, make, emit);
     };
-    let work = MapWork { rules: &config.rules, source: rules, collector: make };
+    let safe = rules.for_safe_text();
+    let work = MapWork { rules: &config.rules, source: rules, safe: &safe, collector: make };
     let mut frames = 0;
     let remarks = pipeline::run(&format, files, None, &work, |emitted| match emitted {
         Emitted::Output(file, block, end) => {

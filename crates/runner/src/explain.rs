@@ -57,7 +57,9 @@ const MOST_TEXT: usize = 8 << 10;
 struct ExplainWork<'a> {
     id: &'a str,
     rules: &'a Rules,
+    /// For texts in which users could have forged rows, and for texts in which nobody could.
     source: &'a SourceRules,
+    safe: &'a SourceRules,
 }
 
 impl ExplainWork<'_> {
@@ -92,7 +94,8 @@ impl Work for ExplainWork<'_> {
 
     fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Vec<Sighted> {
         let mut found = Vec::new();
-        let mut mapper = Mapper::new(self.rules, self.source);
+        let forgeable = !file.reader.user_written_columns().is_empty();
+        let mut mapper = Mapper::new(self.rules, if forgeable { self.source } else { self.safe });
         let is_json = matches!(file.reader, FileReader::SacctJson { .. });
         let mut sighted = |line: usize, text: &[u8], fate: Fate| {
             let whole = if is_json { without_steps(text) } else { None };
@@ -157,7 +160,8 @@ pub fn in_sources(config: &Config, planned: &[Planned<'_>], id: &str) -> (Vec<Si
         let (Some(format), Some(source)) = (Format::of(planned.source), job_rules(planned.source)) else {
             continue;
         };
-        let work = ExplainWork { id, rules: &config.rules, source };
+        let safe = source.for_safe_text();
+        let work = ExplainWork { id, rules: &config.rules, source, safe: &safe };
         let read = pipeline::run(&format, &planned.files.files, None, &work, |emitted| {
             if let Emitted::Output(_, sighted, _) = emitted {
                 found.extend(sighted);

@@ -86,8 +86,10 @@ pub trait Collector: Send {
 pub struct MapWork<'r, C, F: Fn() -> C> {
     /// Rules.
     pub rules: &'r Rules,
-    /// The source's own.
+    /// The source's own, for texts in which users could have forged rows.
     pub source: &'r SourceRules,
+    /// The same for texts in which nobody could.
+    pub safe: &'r SourceRules,
     /// Makes a collector for a block.
     pub collector: F,
 }
@@ -106,9 +108,11 @@ impl<C: Collector, F: Fn() -> C + Sync> Work for MapWork<'_, C, F> {
 
     fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> MappedBlock<C> {
         let mut kept = (self.collector)();
+        let forgeable = !file.reader.user_written_columns().is_empty();
+        let source = if forgeable { self.source } else { self.safe };
         let mut mapping = Mapping {
-            mapper: Mapper::new(self.rules, self.source),
-            source: self.source.name(),
+            mapper: Mapper::new(self.rules, source),
+            source: source.name(),
             counts: Counts::default(),
             payload: Vec::with_capacity(512),
         };

@@ -237,6 +237,30 @@ fn the_json_of_a_cluster_gives_the_records_of_its_text() {
 }
 
 #[test]
+fn forgeable_hold_holds_what_could_be_forged_and_nothing_else() {
+    let site = Site::new();
+    site.configure("forgeable = \"warn\"", "forgeable = \"hold\"");
+    let summary = || -> Value { serde_json::from_str(&site.read("summary.json")).unwrap() };
+    let held = site.run(&["transform", "--source", "slurm", "--summary", "summary.json"]);
+    assert_eq!((held.stdout.as_str(), &summary()["mapped"]), ("", &0.into()), "{}", held.stderr);
+    assert_eq!(summary()["held"]["forgeable"], 102, "{}", held.stderr);
+    // The same rows without the column that users write: line 48 was the rest of a name.
+    let text = site.read("sacct/testhpc-2026-11-23.txt");
+    let safe: String = text
+        .lines()
+        .map(|line| line.splitn(27, '|').collect::<Vec<_>>())
+        .filter(|fields| fields.len() == 27)
+        .map(|fields| format!("{}\n", fields[..26].join("|")))
+        .collect();
+    site.write("sacct/testhpc-2026-11-23.txt", &safe);
+    let said = site.run(&["transform", "--source", "slurm", "--summary", "summary.json"]);
+    assert_eq!(summary()["held"].get("forgeable"), None, "{}", said.stderr);
+    assert!(summary()["mapped"].as_u64() >= Some(51), "{}", said.stderr);
+    let explained = site.run(&["explain", "4"]);
+    assert!(!explained.stdout.contains("forgeable"), "{}", explained.stdout);
+}
+
+#[test]
 fn rows_counted_out_by_a_delimiter_that_nobody_knew_are_all_read_and_cannot_be_forged() {
     let site = Site::new();
     let text = site.read("sacct/testhpc-2026-11-23.txt");
