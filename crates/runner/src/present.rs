@@ -177,12 +177,24 @@ pub(crate) fn laws(tally: &Tally) -> String {
     text
 }
 
-/// Charges by resource and project.
+/// Projects of a resource that are shown one by one; the report page has all of them.
+const SHOWN_PROJECTS: usize = 20;
+
+/// Charges by resource and project: of many projects, those with the largest charges.
 pub(crate) fn charges(tally: &Tally) -> String {
     let mut rows = Vec::new();
     for (resource, projects) in &tally.charge_by_project {
-        for (project, charge) in projects {
+        let mut shown: Vec<_> = projects.iter().collect();
+        if shown.len() > SHOWN_PROJECTS {
+            shown.sort_by(|(_, one), (_, other)| other.cmp(one));
+            shown.truncate(SHOWN_PROJECTS);
+        }
+        let others = projects.len() - shown.len();
+        for (project, charge) in shown {
             rows.push(vec![resource.clone(), project.clone(), charge.to_string()]);
+        }
+        if others > 0 {
+            rows.push(vec![String::new(), format!("and {others} other projects"), String::new()]);
         }
         if let Some(total) = tally.charge.get(resource) {
             rows.push(vec![String::new(), "total".to_owned(), total.to_string()]);
