@@ -1,6 +1,6 @@
 //! What needs a person, gathered from the ledger: one item a reason, with examples and what to do.
 
-use crate::ledger::{Ledger, LedgerError, List, State};
+use crate::ledger::{Ledger, LedgerError, List};
 use serde::Serialize;
 
 /// Things with one reason that wait for a person.
@@ -44,11 +44,11 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
         });
     }
     let troubled = [
-        (List::Rejected, State::Rejected, "rejected", REJECTED),
-        (List::Failed, State::Failed, "failed", FAILED),
-        (List::Unknown, State::Unknown, "unknown", UNKNOWN),
+        (List::Rejected, "rejected", REJECTED),
+        (List::Failed, "failed", FAILED),
+        (List::Unknown, "unknown", UNKNOWN),
     ];
-    for (list, _, kind, advice) in troubled {
+    for (list, kind, advice) in troubled {
         for group in ledger.groups(list, examples)? {
             items.push(Item {
                 kind,

@@ -485,7 +485,7 @@ impl Reading<'_> {
             Ok(rules) => rules,
             Err(errors) => {
                 for error in errors {
-                    let error = self.rule_error(&spans, &tables, error);
+                    let error = self.rule_error(&spans, error);
                     self.errors.push(error);
                 }
                 return None;
@@ -494,7 +494,7 @@ impl Reading<'_> {
         let warnings = rules
             .warnings()
             .iter()
-            .map(|warning| self.rule_error(&spans, &tables, warning.clone()))
+            .map(|warning| self.rule_error(&spans, warning.clone()))
             .map(|warning| match warning.help {
                 Some(help) => format!("{} ({help})", warning.message),
                 None => warning.message,
@@ -515,7 +515,7 @@ impl Reading<'_> {
     }
 
     /// Puts a place in the file to a fault that the rule compiler found.
-    fn rule_error(&self, spans: &Spans, tables: &[(PathBuf, usize)], error: RuleError) -> ConfigError {
+    fn rule_error(&self, spans: &Spans, error: RuleError) -> ConfigError {
         let resource = |index: usize| spans.resources.get(index).map(|(span, _)| span.clone());
         let rate = |resource: usize, rate: usize| {
             spans
@@ -527,9 +527,6 @@ impl Reading<'_> {
         let formula = |start: Option<usize>, offset: usize, len: usize| {
             // A TOML string begins with its quote; escapes in a formula would be strange and shift this a little.
             start.map(|start| start + 1 + offset..start + 1 + offset + len.max(1))
-        };
-        let table = |needle: &str| {
-            tables.iter().map(|(path, _)| path.display().to_string()).find(|path| path.contains(needle))
         };
         let span = match error.place {
             RulePlace::ProjectPattern { index } => spans.patterns.get(index).cloned(),
@@ -562,7 +559,6 @@ impl Reading<'_> {
         let placed = match (span, at_line) {
             (Some(span), _) => self.text.error(span, &error.message),
             (None, Some((what, line))) => {
-                let _ = &table;
                 ConfigError::plain(format!("{what}, line {line}: {}", error.message))
             }
             (None, None) => ConfigError::plain(error.message.clone()),
@@ -832,12 +828,11 @@ impl Reading<'_> {
             cluster: source.cluster.clone(),
             project_from,
             local_record_id: source.local_record_id.as_ref().map(|template| template.get_ref().clone()),
-            hold_forgeable: false,
+            hold_forgeable: source.forgeable.as_ref().is_some_and(|word| word.get_ref() == "hold"),
             send_job_name: source.job_name.unwrap_or(false),
         };
         let span = source.local_record_id.as_ref().map_or(source.name.span(), Spanned::span);
-        let hold = source.forgeable.as_ref().is_some_and(|word| word.get_ref() == "hold");
-        match SourceRules::compile(SourceSpec { hold_forgeable: hold, ..spec }) {
+        match SourceRules::compile(spec) {
             Ok(rules) => Some(rules),
             Err(error) => {
                 let help = error.help.clone().unwrap_or_default();
