@@ -24,11 +24,17 @@ pub(crate) trait Trace {
     fn number(&mut self, span: &Range<usize>, value: &Number);
     /// The condition `span` is `holds`.
     fn condition(&mut self, span: &Range<usize>, holds: bool);
+    /// What follows is of the phase with this index.
+    fn phase(&mut self, index: usize);
+    /// All phases come to `value`.
+    fn sum(&mut self, value: &Number);
 }
 
 impl Trace for () {
     fn number(&mut self, _: &Range<usize>, _: &Number) {}
     fn condition(&mut self, _: &Range<usize>, _: bool) {}
+    fn phase(&mut self, _: usize) {}
+    fn sum(&mut self, _: &Number) {}
 }
 
 /// Where the values of a formula's names come from.
