@@ -58,7 +58,7 @@ impl Canonical {
 
 /// Digest of what `run` says, as far as a record can depend on it: ids, names, state, times, counts, the parser's
 /// finding. Not of its text, its place, its job name, or any rule: the same run read from another file, in another
-/// format, or under other rules has the same digest.
+/// format, or under other rules has the same digest. Not of its hosts either, which some sources list and others do not.
 #[must_use]
 pub fn source_digest(run: &Run<'_>) -> u128 {
     digest_with(run, &mut Vec::new())
@@ -93,6 +93,8 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
         gpus,
         mem_bytes,
         billing,
+        tres: _,
+        node_list: _,
         allocated,
         requested,
         assigned,
@@ -172,6 +174,13 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
     buffer.extend_from_slice(values.as_flattened());
     for name in names.into_iter().flatten() {
         buffer.extend_from_slice(name);
+    }
+    // In one order, since sources list them in their own; a run without any hashes as it always did.
+    let mut types: Vec<_> = run.gpu_types().collect();
+    types.sort_unstable();
+    for (name, count) in types {
+        push_text(buffer, name);
+        buffer.extend_from_slice(&count.to_le_bytes());
     }
     // Only runs that have them say more, so that all others keep their digest.
     if *assigned != Assigned::default() {

@@ -7,6 +7,7 @@ mod duration;
 mod fixtures;
 #[doc(hidden)]
 pub mod grammar;
+mod hosts;
 mod memory;
 pub mod pbs;
 pub mod quota;
@@ -18,6 +19,7 @@ mod split;
 pub mod time;
 mod tres;
 
+pub use hosts::{HostsError, MAX_HOSTS};
 pub use reading::{OwnerKind, QuotaFrame, Reading};
 pub use run::{
     Assigned, Finding, Frame, Kind, Note, NoteKind, Phase, Place, Quarantined, Reason, Requested, Run,

@@ -6,6 +6,7 @@
 //!
 //! All text is borrowed from the input and is bytes: job names and accounts need not be UTF-8.
 
+use crate::tres;
 use bstr::BStr;
 use std::borrow::Cow;
 use std::fmt;
@@ -376,6 +377,10 @@ pub struct Run<'a> {
     pub mem_bytes: Option<u64>,
     /// Slurm's `billing` TRES; `Some(0)` where `AllocTRES` is given and billing is not in it (Slurm prints no zeros).
     pub billing: Option<u64>,
+    /// What was allocated, as Slurm lists it: `AllocTRES`, or as much of it as names types of GPUs (see [`Run::gpus_of_type`]).
+    pub tres: Option<&'a BStr>,
+    /// The hosts, as the scheduler lists them (see [`Run::each_host`]): Slurm `NodeList`, PBS `exec_host`.
+    pub node_list: Option<&'a BStr>,
     /// False where the source shows that nothing was allocated: it never started.
     pub allocated: bool,
     /// What was asked for.
@@ -425,6 +430,36 @@ impl<'a> Run<'a> {
     #[must_use]
     pub fn resource(&self, name: &[u8]) -> Option<&'a BStr> {
         crate::pbs::resource(self.resources, name).map(BStr::new)
+    }
+}
+
+impl Run<'_> {
+    /// Allocated GPUs of one type, `a100` of Slurm's `gres/gpu:a100=2`. `None` where the source does not say: PBS, a list
+    /// without types, or one whose types do not add up to all GPUs, so that some are of a type that is not accounted.
+    ///
+    /// ```
+    /// # fn example(run: &parsers::Run<'_>) {
+    /// // AllocTRES: cpu=8,gres/gpu:a100=2,gres/gpu=2,node=1
+    /// assert_eq!(run.gpus_of_type(b"a100"), Some(2));
+    /// assert_eq!(run.gpus_of_type(b"h100"), Some(0));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn gpus_of_type(&self, wanted: &[u8]) -> Option<u64> {
+        let mut of_types: u64 = 0;
+        let mut found = None;
+        for (name, count) in self.gpu_types() {
+            of_types = of_types.saturating_add(count);
+            if name == wanted {
+                found = Some(count);
+            }
+        }
+        found.or_else(|| (self.gpus? == of_types).then_some(0))
+    }
+
+    /// The types of GPUs that were allocated, each with its number, in the order of the source's list.
+    pub fn gpu_types(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        tres::gpu_types(self.tres.map_or(&[][..], |list| list))
     }
 }
 

@@ -66,6 +66,10 @@ pub struct StoredRun {
     pub gpus: Option<u64>,
     pub mem_bytes: Option<u64>,
     pub billing: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tres: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_list: Option<Bytes>,
     pub allocated: bool,
     /// cores, nodes, gpus, memory in bytes
     pub requested: [Option<u64>; 4],
@@ -166,6 +170,8 @@ impl StoredRun {
             gpus: run.gpus,
             mem_bytes: run.mem_bytes,
             billing: run.billing,
+            tres: keep(run.tres),
+            node_list: keep(run.node_list),
             allocated: run.allocated,
             requested: [
                 run.requested.cores,
@@ -221,6 +227,8 @@ impl StoredRun {
             gpus: self.gpus,
             mem_bytes: self.mem_bytes,
             billing: self.billing,
+            tres: give(&self.tres),
+            node_list: give(&self.node_list),
             allocated: self.allocated,
             requested: Requested { cores, nodes, gpus, mem_bytes },
             assigned: assigned(self.assigned),

@@ -35,6 +35,8 @@ pub(crate) fn run() -> Run<'static> {
         gpus: Some(0),
         mem_bytes: Some(1_000_000_000),
         billing: Some(1),
+        tres: None,
+        node_list: None,
         allocated: true,
         requested: Requested::default(),
         assigned: Assigned::default(),

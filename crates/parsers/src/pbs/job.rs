@@ -92,6 +92,8 @@ pub(super) fn run<'a>(
         gpus: allocation.gpus,
         mem_bytes: allocation.mem_bytes,
         billing: None,
+        tres: None,
+        node_list: given(message.get(Key::ExecHost)),
         allocated: start.is_some(),
         requested: requested.as_requested(),
         assigned: Assigned::default(),

@@ -241,6 +241,8 @@ impl<'a> Row<'a, '_, '_> {
             gpus: allocation.gpus,
             mem_bytes: allocation.mem_bytes,
             billing: allocation.billing,
+            tres: self.text(Column::AllocTres).filter(|_| allocation.allocated),
+            node_list: self.text(Column::NodeList).filter(|_| allocation.allocated),
             allocated: allocation.allocated,
             requested: allocation.requested,
             assigned: Assigned::default(),
