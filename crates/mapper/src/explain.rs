@@ -265,16 +265,17 @@ impl Trace for Steps<'_> {
     }
 }
 
-/// `20 s on 6 cores, 3 nodes, 0 gpus, 3221225472 bytes`.
+/// `20 s on 6 cores, 3 nodes, 0 GPUs, 3221225472 bytes`.
 fn allocation(measures: &Measures) -> String {
     let counts = [
-        (measures.cores, "cores"),
-        (measures.nodes, "nodes"),
-        (measures.gpus, "gpus"),
-        (measures.mem_bytes, "bytes"),
+        (measures.cores, "core"),
+        (measures.nodes, "node"),
+        (measures.gpus, "GPU"),
+        (measures.mem_bytes, "byte"),
     ];
+    let said = counts.iter().filter_map(|(count, unit)| Some((count.as_ref()?, unit)));
     let counts: Vec<_> =
-        counts.iter().filter_map(|(count, unit)| count.map(|count| format!("{count} {unit}"))).collect();
+        said.map(|(count, unit)| format!("{count} {unit}{}", if *count == 1 { "" } else { "s" })).collect();
     let seconds = measures.seconds.map_or_else(|| "-".to_owned(), |seconds| seconds.to_string());
     format!("{seconds} s on {}", counts.join(", "))
 }

@@ -150,7 +150,11 @@ impl Pricing<'_> {
     }
 
     /// The charge of a run by its phases.
-    pub(crate) fn charge_phases<T: Trace>(&self, phases: &[Measures], trace: &mut T) -> Result<Decimal, Fault> {
+    pub(crate) fn charge_phases<T: Trace>(
+        &self,
+        phases: &[Measures],
+        trace: &mut T,
+    ) -> Result<Decimal, Fault> {
         if !self.formula.proportional {
             return Err(Fault::Phases);
         }

@@ -201,7 +201,9 @@ impl Measures {
     /// since that is what the run still had at its end.
     pub(crate) fn phases_at_least(phases: &mut [Self], seconds: u64) {
         let used = phases.iter().filter_map(|phase| phase.seconds).fold(0, u64::saturating_add);
-        let Some(last) = phases.iter_mut().rev().find(|phase| phase.seconds.is_some_and(|seconds| seconds > 0)) else {
+        let Some(last) =
+            phases.iter_mut().rev().find(|phase| phase.seconds.is_some_and(|seconds| seconds > 0))
+        else {
             return;
         };
         last.seconds = last.seconds.map(|own| own.saturating_add(seconds.saturating_sub(used)));
