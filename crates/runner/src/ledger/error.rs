@@ -88,6 +88,27 @@ pub enum LedgerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The server is not there, or went away.
+    #[error(
+        "{place}: the ledger's database cannot be reached ({detail}); nothing is lost, run again when it can"
+    )]
+    Unreachable {
+        /// The address.
+        place: String,
+        /// Why.
+        detail: String,
+    },
+    /// The server does not let us in, or we cannot be sure of it.
+    #[error(
+        "{place}: the ledger's database lets nobody in like this ({detail}); check role, database, rights, password \
+         file and certificates"
+    )]
+    Refused {
+        /// The address.
+        place: String,
+        /// Why.
+        detail: String,
+    },
     /// Anything else that the database said.
     #[error("{path}: {source}")]
     Database {

@@ -80,13 +80,16 @@ mod codes;
 mod core;
 mod error;
 mod gather;
+mod migrate;
 mod names;
+mod postgres;
 mod sqlite;
 mod state;
 mod store;
 
 pub use book::Book;
 pub use error::LedgerError;
+pub use postgres::{Address, AddressError, PasswordSource, PostgresLedger, Protection};
 pub use row::{Identity, RecordOutcome, Row};
 pub use sqlite::SqliteLedger;
 pub use state::{Event, IllegalEvent, State, transition_table};

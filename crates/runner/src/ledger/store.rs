@@ -88,12 +88,21 @@ pub trait Names: Transactions {
 /// What is going to be asked for.
 #[derive(Debug, Clone, Copy)]
 pub enum Ahead<'a> {
+    /// The numbers of the names in these.
+    Names(&'a [Incoming<'a>]),
     /// Whether these are the same as before; where not, their rows, holds, and the owners of their identities.
     Incoming(&'a [Incoming<'a>]),
     /// Rows and holds of these keys.
     Keys(&'a [&'a str]),
     /// Whom these are about, with rows and known failures.
     Sightings(&'a [Sighting]),
+    /// Whether these texts were seen before.
+    Texts {
+        /// Of this source.
+        source: &'a str,
+        /// By digest.
+        digests: &'a [u128],
+    },
 }
 
 /// A record on its way in.
@@ -136,8 +145,8 @@ pub enum Past {
 
 /// Rows of the ledger, and what they add up to.
 pub trait Rows: Names {
-    /// How many new rows go in together at best; `None` where [`Ahead`] does better.
-    const TOGETHER: Option<usize>;
+    /// How many new rows go in together at best.
+    const TOGETHER: usize;
 
     /// Says what will be asked for.
     fn ahead(&self, _what: Ahead<'_>) -> Result<(), Self::Fail> {

@@ -1,7 +1,7 @@
 //! Taking in a chunk: records, held runs, quarantined texts and progress, all in one transaction.
 //!
-//! Records are taken in key order. Where a store says that it takes new rows together, and has no key in the range of a
-//! group, they go in together; else each is compared with its row and [decided](crate::ledger::restate) upon.
+//! Records are taken in key order, in groups of a size that the store names. Where it has no key in the range of a group,
+//! they are new and go in together; else each is compared with its row and [decided](crate::ledger::restate) upon.
 
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
@@ -42,8 +42,10 @@ pub(in crate::ledger) fn ingest<S: Store>(
     for held in &chunk.held {
         taking.held(held)?;
     }
-    for text in &chunk.quarantined {
-        taking.quarantined(text)?;
+    let digests: Vec<u128> = chunk.quarantined.iter().map(|text| digest_of(&text.text)).collect();
+    taking.session.store.ahead(Ahead::Texts { source: &chunk.source, digests: &digests })?;
+    for (text, digest) in chunk.quarantined.iter().zip(digests) {
+        taking.quarantined(text, digest)?;
     }
     if let Some(progress) = &chunk.progress {
         taking.session.store.set_progress(&chunk.source, progress, now)?;
@@ -151,17 +153,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
             !again
         });
-        match S::TOGETHER {
-            None => {
-                self.session.store.ahead(Ahead::Incoming(&sorted))?;
-                self.each(&sorted)?;
-            }
-            Some(together) => {
-                for group in sorted.chunks(together.max(1)) {
-                    if !self.all_fresh(group)? {
-                        self.each(group)?;
-                    }
-                }
+        for group in sorted.chunks(S::TOGETHER.max(1)) {
+            if !self.all_fresh(group)? {
+                self.session.store.ahead(Ahead::Incoming(group))?;
+                self.each(group)?;
             }
         }
         self.each(&repeated)
@@ -171,6 +166,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     fn all_fresh(&mut self, group: &[Incoming<'c>]) -> Result<bool, S::Fail> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
         let store = self.session.store;
+        store.ahead(Ahead::Names(group))?;
         let mut end = self.kept.len();
         let mut fresh = Vec::with_capacity(group.len());
         for incoming in group.iter().filter(|incoming| !incoming.candidate.only_if_sent) {
@@ -560,9 +556,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         self.hold_row(before, row, &held.reason)
     }
 
-    fn quarantined(&mut self, text: &QuarantinedText) -> Result<(), S::Fail> {
+    fn quarantined(&mut self, text: &QuarantinedText, digest: u128) -> Result<(), S::Fail> {
         let file = file_of(self.chunk, text.file);
-        let digest = digest_of(&text.text);
         if self.session.store.quarantine(&self.chunk.source, digest, text, &file, self.now)? {
             self.report.quarantined += 1;
         } else {

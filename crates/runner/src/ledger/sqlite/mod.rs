@@ -15,7 +15,7 @@ use super::book::Book;
 use super::codes;
 use super::names::NameCache;
 use super::store::{Purpose, Transactions};
-use super::{Binding, Group, LedgerError};
+use super::{Binding, Group, LedgerError, migrate};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::cell::RefCell;
@@ -98,7 +98,7 @@ impl SqliteLedger {
         let open = || {
             let mut connection = Connection::open_with_flags(path, flags)?;
             prepare(&connection)?;
-            migrate(&mut connection, path, binding, now)?;
+            bring_up_to_date(&mut connection, path, binding, now)?;
             let found = stored_binding(&connection)?;
             Ok((connection, found))
         };
@@ -129,7 +129,7 @@ impl SqliteLedger {
             if application != APPLICATION_ID || version == 0 {
                 return Err(LedgerError::NotALedger { path: path.to_owned() }.into());
             }
-            check_version(version, path)?;
+            migrate::check(path, version, &MIGRATIONS)?;
             let found = stored_binding(&connection)?;
             Ok((connection, found))
         };
@@ -237,27 +237,20 @@ fn identify(connection: &Connection) -> Result<(i64, i64), Fail> {
     Ok((pragma("application_id")?, pragma("user_version")?))
 }
 
-fn check_version(found: i64, path: &Path) -> Result<(), Fail> {
-    let known = codes::signed(MIGRATIONS.len() as u64);
-    if found > known {
-        return Err(LedgerError::NewerSchema { path: path.to_owned(), found, known }.into());
-    }
-    Ok(())
-}
-
 /// Runs the migrations that this file has not seen, each in a transaction of its own; a new file gets its binding with
 /// the first one.
-fn migrate(connection: &mut Connection, path: &Path, binding: &Binding, now: i64) -> Result<(), Fail> {
+fn bring_up_to_date(
+    connection: &mut Connection,
+    path: &Path,
+    binding: &Binding,
+    now: i64,
+) -> Result<(), Fail> {
     let (application, version) = identify(connection)?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != APPLICATION_ID && tables > 0 {
         return Err(LedgerError::NotALedger { path: path.to_owned() }.into());
     }
-    check_version(version, path)?;
-    for (number, script) in (1_i64..).zip(MIGRATIONS) {
-        if number <= version {
-            continue;
-        }
+    migrate::forward(path, version, &MIGRATIONS, |number, script| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(script)?;
         if number == 1 {
@@ -268,9 +261,8 @@ fn migrate(connection: &mut Connection, path: &Path, binding: &Binding, now: i64
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", number)?;
-        transaction.commit()?;
-    }
-    Ok(())
+        Ok(transaction.commit()?)
+    })
 }
 
 fn stored_binding(connection: &Connection) -> Result<Binding, Fail> {

@@ -242,7 +242,7 @@ impl SqliteStore {
 }
 
 impl Rows for SqliteStore {
-    const TOGETHER: Option<usize> = Some(GROUP);
+    const TOGETHER: usize = GROUP;
 
     fn row(&self, key: &str) -> Result<Option<Row>, Fail> {
         let mut statement = self.connection.prepare_cached(&SELECT)?;

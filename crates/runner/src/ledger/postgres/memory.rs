@@ -1,0 +1,110 @@
+//! What one transaction has read ahead and not written yet. Everything that is written is written together: before a
+//! list is read, and before the commit.
+
+use super::copy::Tuples;
+use super::{Fail, PostgresStore, short};
+use crate::ledger::codes::type_code;
+use crate::ledger::row::Identity;
+use crate::ledger::{Entry, Hold, Row, State};
+use amie_usage::UsageType;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// One transaction's.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Rows as they are now, also those that are not there.
+    pub(super) rows: HashMap<String, Option<Row>>,
+    /// Rows of which only this was read.
+    pub(super) glances: HashMap<String, Glance>,
+    /// Rows to be written; true where they are new.
+    pub(super) changed: BTreeMap<String, bool>,
+    pub(super) owners: HashMap<Wire, Owner>,
+    pub(super) holds: HashMap<String, Option<KeptHold>>,
+    pub(super) changed_holds: BTreeSet<String>,
+    pub(super) events: Tuples,
+    pub(super) next_event: Option<i64>,
+    pub(super) past: BTreeSet<(String, i16, i64)>,
+    pub(super) failures: HashMap<(String, String), bool>,
+    pub(super) new_failures: Vec<(String, String)>,
+    /// Keys and submit times by type, resource and record id.
+    pub(super) shown: HashMap<(UsageType, String, String), Vec<(i64, String)>>,
+    /// Quarantined texts by source and digest; true where they are stored.
+    pub(super) texts: HashMap<(i64, u128), bool>,
+    pub(super) next_text: Option<i64>,
+    pub(super) new_texts: Tuples,
+    pub(super) seen_texts: Vec<(i64, u128, i64)>,
+    /// Histories of rows, as far as they were read ahead.
+    pub(super) histories: HashMap<String, Vec<Entry>>,
+    pub(super) pasts: HashMap<String, Vec<(i16, i64)>>,
+    /// Events of chunks, batches and reconciliations, in questions.
+    pub(super) shared: HashMap<(u8, i64), Vec<Entry>>,
+    pub(super) batches: HashMap<i64, Option<crate::ledger::store::Batch>>,
+}
+
+impl Memory {
+    /// Forgets what was only read; all that was written must have been written out.
+    pub(super) fn forget_what_was_read(&mut self) {
+        self.rows.clear();
+        self.glances.clear();
+        self.owners.clear();
+        self.holds.clear();
+    }
+}
+
+/// Enough of a row to tell whether a record is the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Glance {
+    pub(super) digest: Option<u128>,
+    pub(super) source_digest: u128,
+    pub(super) state: State,
+    pub(super) on_hold: bool,
+}
+
+impl Glance {
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            digest: row.wanted.as_ref().map(|wanted| wanted.digest),
+            source_digest: row.source_digest,
+            state: row.state,
+            on_hold: row.on_hold,
+        }
+    }
+
+    pub(super) fn same(&self, digest: u128, source_digest: u128) -> bool {
+        let quiet = !self.on_hold && !matches!(self.state, State::Held | State::Superseded);
+        quiet && self.digest == Some(digest) && self.source_digest == source_digest
+    }
+}
+
+/// A wire identity as it is stored.
+pub(super) type Wire = (i16, i64, String, i64);
+
+pub(super) fn wire(usage_type: UsageType, resource: i64, identity: &Identity) -> Wire {
+    let id = super::storable(&identity.local_record_id).into_owned();
+    (short(type_code(usage_type)), resource, id, identity.submit)
+}
+
+/// Who has an identity: in the database, and now.
+#[derive(Debug, Default)]
+pub(super) struct Owner {
+    pub(super) stored: Option<String>,
+    pub(super) now: Option<String>,
+}
+
+/// A hold with the record that it would become, as JSON.
+#[derive(Debug, Clone)]
+pub(super) struct KeptHold {
+    pub(super) hold: Hold,
+    pub(super) candidate: Option<String>,
+}
+
+impl PostgresStore {
+    /// Writes everything that is only in memory.
+    pub(super) fn write_out(&self) -> Result<(), Fail> {
+        self.write_identities()?;
+        self.write_rows()?;
+        self.write_holds()?;
+        self.write_events()?;
+        self.write_texts()
+    }
+}

@@ -1,0 +1,688 @@
+//! Rows as they are stored: read ahead, written in bulk, new ones straight into the table; lists, and what they add up
+//! to.
+
+use super::copy::Tuples;
+use super::memory::{Glance, Memory, Owner, Wire, wire};
+use super::{Fail, PostgresStore, lost, short, storable};
+use crate::ledger::codes::{
+    charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
+};
+use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
+use crate::ledger::store::{Ahead, Fresh, Incoming, Names, Past, Place, Rows};
+use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, SourceFacts, State};
+use amie_usage::{Decimal, UsageType};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::FromSql;
+
+/// All columns of `record`, in the order in which they are read and written.
+const COLUMNS: &str = "key, state, usage_type, version, source_digest, flags, file, line, resource, \
+    local_record_id, submit, username, project, charge, digest, start_at, end_at, elapsed, requeued, chunk, \
+    chunk_offset, chunk_len, born, sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, \
+    before_version, before_charge, before_first, before_last, batch, confirm, loaded_at, loaded_charge, error";
+const COLUMN_COUNT: i16 = 39;
+
+const RESEND: i16 = 1;
+const TAKEN: i16 = 2;
+const DRIFTED: i16 = 4;
+const ON_HOLD: i16 = 8;
+
+/// Rows that are handed out at a time where all are asked for.
+const PAGE: i64 = 2_000;
+
+/// The columns of a row, one after the other.
+struct Columns<'r> {
+    row: &'r tokio_postgres::Row,
+    at: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn next<T: FromSql<'r>>(&mut self) -> Result<T, Fail> {
+        self.at += 1;
+        Ok(self.row.try_get(self.at - 1)?)
+    }
+
+    fn skip(&mut self, columns: usize) {
+        self.at += columns;
+    }
+
+    /// Chunk, offset, length; nothing where there is no chunk.
+    fn payload(&mut self) -> Result<Option<PayloadRef>, Fail> {
+        let Some(chunk) = self.next()? else {
+            self.skip(2);
+            return Ok(None);
+        };
+        Ok(Some(PayloadRef { chunk, offset: small(self.next()?)?, len: small(self.next()?)? }))
+    }
+
+    /// Version, charge, first and last time; nothing where there is no version.
+    fn sent(&mut self) -> Result<Option<Sent>, Fail> {
+        let Some(version) = self.next()? else {
+            self.skip(3);
+            return Ok(None);
+        };
+        let (version, charge) = (small(version)?, charge(self.next()?)?);
+        Ok(Some(Sent { version, charge, first_at: self.next()?, last_at: self.next()? }))
+    }
+
+    /// Time and charge of a load.
+    fn loaded(&mut self) -> Result<Option<(i64, Decimal)>, Fail> {
+        let Some(at) = self.next()? else {
+            self.skip(1);
+            return Ok(None);
+        };
+        Ok(Some((at, charge(self.next()?)?)))
+    }
+}
+
+impl PostgresStore {
+    /// Reads a row of [`COLUMNS`].
+    fn read(&self, row: &tokio_postgres::Row) -> Result<Row, Fail> {
+        let mut columns = Columns { row, at: 0 };
+        let key: String = columns.next()?;
+        let missing =
+            || -> Fail { LedgerError::Inconsistent(format!("\"{key}\" lacks a part of itself")).into() };
+        let state = state(columns.next::<i16>()?.into())?;
+        let usage_type = usage_type(columns.next::<i16>()?.into())?;
+        let version = small(columns.next()?)?;
+        let source_digest = digest(columns.next()?)?;
+        let flags: i16 = columns.next()?;
+        let file = self.name(columns.next()?)?;
+        let line = unsigned(columns.next()?);
+        let wanted = if version == 0 {
+            columns.skip(11);
+            let payload = columns.payload()?;
+            payload.map_or(Ok(None), |_| Err(missing()))?
+        } else {
+            Some(Wanted {
+                identity: Identity {
+                    resource: self.name(columns.next()?)?,
+                    local_record_id: columns.next()?,
+                    submit: columns.next()?,
+                },
+                username: self.name(columns.next()?)?,
+                project: self.name(columns.next()?)?,
+                charge: charge(columns.next()?)?,
+                digest: digest(columns.next()?)?,
+                facts: SourceFacts {
+                    start: columns.next()?,
+                    end: columns.next()?,
+                    elapsed: unsigned(columns.next()?),
+                    requeued: columns.next()?,
+                },
+                payload: columns.payload()?,
+            })
+        };
+        Ok(Row {
+            usage_type,
+            state,
+            version,
+            wanted,
+            source_digest,
+            born: columns.next()?,
+            sent: columns.sent()?,
+            sent_payload: columns.payload()?,
+            before: columns.sent()?,
+            resend: flags & RESEND != 0,
+            taken: flags & TAKEN != 0,
+            drifted: flags & DRIFTED != 0,
+            on_hold: flags & ON_HOLD != 0,
+            batch: columns.next()?,
+            confirm: columns.next()?,
+            loaded: columns.loaded()?,
+            error: columns.next()?,
+            file,
+            line,
+            key,
+        })
+    }
+
+    /// Rows, with the names in them read together.
+    fn read_all(&self, rows: &[tokio_postgres::Row]) -> Result<Vec<Row>, Fail> {
+        let mut names = BTreeSet::new();
+        for row in rows {
+            for column in [6, 8, 11, 12] {
+                names.extend(row.try_get::<_, Option<i64>>(column)?);
+            }
+        }
+        self.learn_texts(names)?;
+        rows.iter().map(|row| self.read(row)).collect()
+    }
+
+    /// A row as `COPY` takes it, in the order of the columns.
+    fn tuple(&self, tuples: &mut Tuples, row: &Row) -> Result<(), Fail> {
+        let flag = |set: bool, flag: i16| if set { flag } else { 0 };
+        let wanted = row.wanted.as_ref();
+        let id = |text: Option<&str>| text.map(|text| self.id(text)).transpose();
+        let decimal = |charge: Option<Decimal>| charge.map(|charge| charge.to_string());
+        let payload = wanted.and_then(|wanted| wanted.payload);
+        let place = |tuples: &mut Tuples, payload: Option<PayloadRef>| {
+            tuples
+                .long(payload.map(|payload| payload.chunk))
+                .long(payload.map(|payload| payload.offset.into()))
+                .long(payload.map(|payload| payload.len.into()));
+        };
+        let sent = |tuples: &mut Tuples, sent: Option<Sent>| {
+            tuples
+                .long(sent.map(|sent| sent.version.into()))
+                .text(decimal(sent.map(|sent| sent.charge)).as_deref())
+                .long(sent.map(|sent| sent.first_at))
+                .long(sent.map(|sent| sent.last_at));
+        };
+        tuples
+            .row(COLUMN_COUNT)
+            .text(row.key.as_str())
+            .short(short(state_code(row.state)))
+            .short(short(type_code(row.usage_type)))
+            .long(i64::from(row.version))
+            .bytes(Some(&row.source_digest.to_be_bytes()))
+            .short(
+                flag(row.resend, RESEND)
+                    | flag(row.taken, TAKEN)
+                    | flag(row.drifted, DRIFTED)
+                    | flag(row.on_hold, ON_HOLD),
+            )
+            .long(self.id(&row.file)?)
+            .long(signed(row.line))
+            .long(id(wanted.map(|wanted| &*wanted.identity.resource))?)
+            .text(wanted.map(|wanted| wanted.identity.local_record_id.as_str()))
+            .long(wanted.map(|wanted| wanted.identity.submit))
+            .long(id(wanted.map(|wanted| &*wanted.username))?)
+            .long(id(wanted.map(|wanted| &*wanted.project))?)
+            .text(decimal(wanted.map(|wanted| wanted.charge)).as_deref())
+            .bytes(wanted.map(|wanted| wanted.digest.to_be_bytes()).as_ref().map(<[u8; 16]>::as_slice))
+            .long(wanted.map(|wanted| wanted.facts.start))
+            .long(wanted.map(|wanted| wanted.facts.end))
+            .long(wanted.map(|wanted| signed(wanted.facts.elapsed)))
+            .boolean(wanted.map(|wanted| wanted.facts.requeued));
+        place(tuples, payload);
+        tuples.long(row.born);
+        sent(tuples, row.sent);
+        place(tuples, row.sent_payload);
+        sent(tuples, row.before);
+        tuples
+            .long(row.batch)
+            .long(row.confirm)
+            .long(row.loaded.map(|(at, _)| at))
+            .text(decimal(row.loaded.map(|(_, charge)| charge)).as_deref())
+            .text(row.error.as_deref());
+        Ok(())
+    }
+
+    /// A new row as `COPY` takes it, straight from the record that makes it.
+    fn fresh_tuple(tuples: &mut Tuples, fresh: &Fresh<'_>) {
+        let Fresh { incoming: Incoming { candidate, digest }, payload, file, resource, username, project } =
+            fresh;
+        tuples
+            .row(COLUMN_COUNT)
+            .text(candidate.key.as_str())
+            .short(short(state_code(State::Pending)))
+            .short(short(type_code(candidate.usage_type)))
+            .long(1)
+            .bytes(Some(&candidate.source_digest.to_be_bytes()))
+            .short(0)
+            .long(*file)
+            .long(signed(candidate.line))
+            .long(*resource)
+            .text(candidate.local_record_id.as_str())
+            .long(candidate.submit)
+            .long(*username)
+            .long(*project)
+            .text(candidate.charge.to_string().as_str())
+            .bytes(Some(&digest.to_be_bytes()))
+            .long(candidate.facts.start)
+            .long(candidate.facts.end)
+            .long(signed(candidate.facts.elapsed))
+            .boolean(Some(candidate.facts.requeued))
+            .long(payload.chunk)
+            .long(i64::from(payload.offset))
+            .long(i64::from(payload.len))
+            .long(payload.chunk);
+        for _ in 0..COLUMN_COUNT - 23 {
+            tuples.bytes(None);
+        }
+    }
+
+    /// Rows of these keys, and that the others are not there.
+    fn learn_rows(&self, keys: &[&str]) -> Result<(), Fail> {
+        let unknown: Vec<&str> = {
+            let memory = self.memory.borrow();
+            keys.iter().copied().filter(|key| !memory.rows.contains_key(*key)).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found =
+            self.query(format!("SELECT {COLUMNS} FROM record WHERE key = ANY($1)"), &[&clean(&unknown)])?;
+        let rows = self.read_all(&found)?;
+        let memory = &mut *self.memory.borrow_mut();
+        memory.rows.extend(unknown.iter().map(|key| ((*key).to_owned(), None)));
+        memory.rows.extend(rows.into_iter().map(|row| (row.key.clone(), Some(row))));
+        Ok(())
+    }
+
+    fn ahead_incoming(&self, incoming: &[Incoming<'_>]) -> Result<(), Fail> {
+        let candidates = || incoming.iter().map(|incoming| incoming.candidate);
+        let keys: Vec<&str> = candidates().map(|candidate| candidate.key.as_str()).collect();
+        let glances = "SELECT key, digest, source_digest, state, flags FROM record WHERE key = ANY($1)";
+        let found = self.query(glances, &[&clean(&keys)])?;
+        let mut known = BTreeMap::new();
+        for row in &found {
+            let digest_of: Option<&[u8]> = row.try_get(1)?;
+            let glance = Glance {
+                digest: digest_of.map(digest).transpose()?,
+                source_digest: digest(row.try_get(2)?)?,
+                state: state(row.try_get::<_, i16>(3)?.into())?,
+                on_hold: row.try_get::<_, i16>(4)? & ON_HOLD != 0,
+            };
+            known.insert(row.try_get::<_, String>(0)?, glance);
+        }
+        let mut differ = Vec::new();
+        let mut owners: Vec<&Candidate> = Vec::new();
+        {
+            let memory = &mut *self.memory.borrow_mut();
+            for Incoming { candidate, digest } in incoming {
+                match known.get(candidate.key.as_str()) {
+                    Some(glance) if glance.same(*digest, candidate.source_digest) => continue,
+                    Some(_) => differ.push(candidate.key.as_str()),
+                    None => {
+                        memory.rows.entry(candidate.key.clone()).or_insert(None);
+                        memory.holds.entry(candidate.key.clone()).or_insert(None);
+                    }
+                }
+                owners.push(candidate);
+            }
+            memory.glances.extend(known);
+        }
+        self.learn_rows(&differ)?;
+        self.learn_holds(&differ)?;
+        self.learn_owners(&owners)
+    }
+
+    /// Who has the identities of these records.
+    fn learn_owners(&self, candidates: &[&Candidate]) -> Result<(), Fail> {
+        let mut wires = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let identity = Identity {
+                resource: candidate.resource.clone(),
+                local_record_id: candidate.local_record_id.clone(),
+                submit: candidate.submit,
+            };
+            wires.push(wire(candidate.usage_type, self.id(&candidate.resource)?, &identity));
+        }
+        self.learn_wires(wires)
+    }
+
+    pub(super) fn learn_wires(&self, wires: Vec<Wire>) -> Result<(), Fail> {
+        if wires.is_empty() {
+            return Ok(());
+        }
+        let types: Vec<i16> = wires.iter().map(|wire| wire.0).collect();
+        let resources: Vec<i64> = wires.iter().map(|wire| wire.1).collect();
+        let ids: Vec<&str> = wires.iter().map(|wire| wire.2.as_str()).collect();
+        let submits: Vec<i64> = wires.iter().map(|wire| wire.3).collect();
+        let found = self.query(
+            "SELECT i.usage_type, i.resource, i.local_record_id, i.submit, i.key \
+             FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[]) AS w (t, r, l, s) \
+             JOIN identity i ON i.usage_type = w.t AND i.resource = w.r AND i.local_record_id = w.l AND i.submit = w.s",
+            &[&types, &resources, &ids, &submits],
+        )?;
+        let memory = &mut *self.memory.borrow_mut();
+        for row in &found {
+            let wire = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            let key: String = row.try_get(4)?;
+            memory.owners.entry(wire).or_insert(Owner { stored: Some(key.clone()), now: Some(key) });
+        }
+        for wire in wires {
+            memory.owners.entry(wire).or_default();
+        }
+        Ok(())
+    }
+
+    fn ahead_sightings(&self, sightings: &[Sighting]) -> Result<(), Fail> {
+        let mut asked = BTreeSet::new();
+        let mut failures: Vec<(&str, &str)> = Vec::new();
+        for sighting in sightings {
+            match sighting {
+                Sighting::Loaded { usage_type, resource, local_record_id, .. } => {
+                    asked.insert((*usage_type, resource.as_str(), local_record_id.as_str()));
+                }
+                Sighting::Failed {
+                    usage_type,
+                    resource,
+                    local_record_id,
+                    failed_id,
+                    local_reference,
+                    ..
+                } => {
+                    asked.insert((*usage_type, resource.as_str(), local_record_id.as_str()));
+                    failures.extend(local_reference.as_deref().zip(failed_id.as_deref()));
+                }
+            }
+        }
+        self.learn_known(asked.iter().map(|(_, resource, _)| *resource).collect())?;
+        let mut wanted: (Vec<i16>, Vec<i64>, Vec<&str>) = Default::default();
+        let mut resources = BTreeMap::new();
+        for (usage_type, resource, id) in &asked {
+            let Some(number) = self.known_id(resource)? else { continue };
+            resources.insert(number, (*resource).to_owned());
+            wanted.0.push(short(type_code(*usage_type)));
+            wanted.1.push(number);
+            wanted.2.push(id);
+        }
+        let found = self.query(
+            "SELECT i.usage_type, i.resource, i.local_record_id, i.submit, i.key \
+             FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS w (t, r, l) \
+             JOIN identity i ON i.usage_type = w.t AND i.resource = w.r AND i.local_record_id = w.l",
+            &[&wanted.0, &wanted.1, &clean(&wanted.2)],
+        )?;
+        let mut keys = Vec::new();
+        {
+            let memory = &mut *self.memory.borrow_mut();
+            for (usage_type, resource, id) in &asked {
+                memory.shown.entry((*usage_type, (*resource).to_owned(), (*id).to_owned())).or_default();
+            }
+            for row in &found {
+                let usage_type = usage_type(row.try_get::<_, i16>(0)?.into())?;
+                let resource = resources.get(&row.try_get::<_, i64>(1)?).cloned().unwrap_or_default();
+                let key: String = row.try_get(4)?;
+                keys.push(key.clone());
+                let list = memory.shown.entry((usage_type, resource, row.try_get(2)?)).or_default();
+                list.push((row.try_get(3)?, key));
+            }
+            memory.shown.values_mut().for_each(|list| list.sort());
+        }
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        self.learn_rows(&keys)?;
+        self.learn_failures(&failures)
+    }
+
+    /// Writes the rows that changed.
+    pub(super) fn write_rows(&self) -> Result<(), Fail> {
+        let changed = std::mem::take(&mut self.memory.borrow_mut().changed);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let (mut fresh, mut known) = (Tuples::default(), Tuples::default());
+        {
+            let memory = self.memory.borrow();
+            for (key, new) in &changed {
+                if let Some(Some(row)) = memory.rows.get(key) {
+                    self.tuple(if *new { &mut fresh } else { &mut known }, row)?;
+                }
+            }
+        }
+        self.copy_in(&format!("COPY record ({COLUMNS}) FROM STDIN BINARY"), fresh)?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        self.simple("TRUNCATE changed_record")?;
+        self.copy_in(&format!("COPY changed_record ({COLUMNS}) FROM STDIN BINARY"), known)?;
+        let values: Vec<String> = COLUMNS.split(',').map(|name| format!("n.{}", name.trim())).collect();
+        let sql = format!(
+            "UPDATE record AS o SET ({COLUMNS}) = ({}) FROM changed_record n WHERE o.key = n.key",
+            values.join(", ")
+        );
+        self.execute(sql, &[])?;
+        self.simple("TRUNCATE changed_record")
+    }
+}
+
+/// Keys as they are stored.
+fn clean(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| storable(key).into_owned()).collect()
+}
+
+impl Rows for PostgresStore {
+    const TOGETHER: usize = 10_000;
+
+    fn ahead(&self, what: Ahead<'_>) -> Result<(), Fail> {
+        match what {
+            Ahead::Names(incoming) => {
+                let candidates = incoming.iter().map(|incoming| incoming.candidate);
+                self.learn_ids(
+                    candidates.flat_map(|one| [&*one.resource, &*one.username, &*one.project]).collect(),
+                )
+            }
+            Ahead::Incoming(incoming) => self.ahead_incoming(incoming),
+            Ahead::Keys(keys) => {
+                self.learn_rows(keys)?;
+                self.learn_holds(keys)
+            }
+            Ahead::Sightings(sightings) => self.ahead_sightings(sightings),
+            Ahead::Texts { source, digests } => self.learn_seen_texts(source, digests),
+        }
+    }
+
+    fn row(&self, key: &str) -> Result<Option<Row>, Fail> {
+        if let Some(row) = self.memory.borrow().rows.get(key) {
+            return Ok(row.clone());
+        }
+        self.learn_rows(&[key])?;
+        Ok(self.memory.borrow().rows.get(key).cloned().flatten())
+    }
+
+    fn same_as_before(&self, incoming: Incoming<'_>) -> Result<bool, Fail> {
+        let Incoming { candidate, digest } = incoming;
+        let same = |glance: Glance| glance.same(digest, candidate.source_digest);
+        {
+            let memory = self.memory.borrow();
+            if let Some(row) = memory.rows.get(&candidate.key) {
+                return Ok(row.as_ref().map(Glance::of).is_some_and(same));
+            }
+            if let Some(glance) = memory.glances.get(&candidate.key) {
+                return Ok(same(*glance));
+            }
+        }
+        Ok(self.row(&candidate.key)?.as_ref().map(Glance::of).is_some_and(same))
+    }
+
+    fn insert_fresh(&self, first: &str, last: &str, fresh: &[Fresh<'_>]) -> Result<bool, Fail> {
+        // What the group before left in memory comes first, and what was read for it may be otherwise after this.
+        self.write_out()?;
+        self.memory.borrow_mut().forget_what_was_read();
+        let none = "SELECT NOT EXISTS (SELECT 1 FROM record WHERE key BETWEEN $1 AND $2)";
+        let row = self.query_one(none, &[&storable(first).as_ref(), &storable(last).as_ref()])?;
+        let none: bool = row.map_or(Ok(false), |row| row.try_get(0))?;
+        if !none {
+            return Ok(false);
+        }
+        if fresh.is_empty() {
+            return Ok(true);
+        }
+        let (mut identities, mut rows) = (Tuples::default(), Tuples::default());
+        for one in fresh {
+            let candidate = one.incoming.candidate;
+            identities
+                .row(5)
+                .short(short(type_code(candidate.usage_type)))
+                .long(one.resource)
+                .text(candidate.local_record_id.as_str())
+                .long(candidate.submit)
+                .text(candidate.key.as_str());
+            Self::fresh_tuple(&mut rows, one);
+        }
+        self.simple("SAVEPOINT fresh")?;
+        let sql = "COPY identity (usage_type, resource, local_record_id, submit, key) FROM STDIN BINARY";
+        match self.copy_in(sql, identities) {
+            Ok(()) => {}
+            Err(Fail::Sql(error)) if !lost(&error) && error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                self.simple("ROLLBACK TO SAVEPOINT fresh")?;
+                return Ok(false);
+            }
+            Err(fail) => return Err(fail),
+        }
+        self.copy_in(&format!("COPY record ({COLUMNS}) FROM STDIN BINARY"), rows)?;
+        self.simple("RELEASE SAVEPOINT fresh")?;
+        Ok(true)
+    }
+
+    fn put(&self, row: &Row, new: bool) -> Result<(), Fail> {
+        let memory = &mut *self.memory.borrow_mut();
+        memory.rows.insert(row.key.clone(), Some(row.clone()));
+        memory.changed.entry(row.key.clone()).or_insert(new);
+        Ok(())
+    }
+
+    fn keep_past(&self, key: &str, kind: Past, id: i64) -> Result<(), Fail> {
+        self.memory.borrow_mut().past.insert((storable(key).into_owned(), past_code(kind), id));
+        Ok(())
+    }
+
+    fn past(&self, key: &str, kind: Past) -> Result<Vec<i64>, Fail> {
+        let ids = |pasts: &[(i16, i64)]| {
+            let of_kind = pasts.iter().filter(|(code, _)| *code == past_code(kind));
+            of_kind.map(|(_, id)| *id).collect()
+        };
+        if let Some(pasts) = self.memory.borrow().pasts.get(key) {
+            return Ok(ids(pasts));
+        }
+        let sql = "SELECT kind, id FROM past WHERE key = $1 ORDER BY id";
+        let rows = self.list(sql, &[&storable(key).as_ref()])?;
+        let pasts: Vec<(i16, i64)> =
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, Fail>>()?;
+        Ok(ids(&pasts))
+    }
+
+    fn in_state(
+        &self,
+        state: State,
+        usage_type: UsageType,
+        after: &str,
+        limit: usize,
+        mut take: impl FnMut(Row) -> bool,
+    ) -> Result<(), Fail> {
+        // The state is part of the statement, so that the partial index is seen to fit.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM record WHERE state IN (1, 3, 5, 7) AND state = {} AND usage_type = $1 \
+             AND key > $2 ORDER BY key LIMIT $3",
+            state_code(state)
+        );
+        let kind = short(type_code(usage_type));
+        let found = self.list(sql, &[&kind, &storable(after).as_ref(), &signed(limit as u64)])?;
+        for row in self.read_all(&found)? {
+            self.memory.borrow_mut().rows.insert(row.key.clone(), Some(row.clone()));
+            if !take(row) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn quiet(&self, usage_type: UsageType, since: i64, limit: usize) -> Result<Vec<Row>, Fail> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM record WHERE state = 4 AND version > sent_version AND usage_type = $1 \
+             AND sent_last <= $2 ORDER BY key LIMIT $3"
+        );
+        let kind = short(type_code(usage_type));
+        let found = self.list(sql, &[&kind, &since, &signed(limit as u64)])?;
+        self.read_all(&found)
+    }
+
+    fn keys_with_error(&self, state: State, error: Option<&str>) -> Result<Vec<String>, Fail> {
+        let sql = format!(
+            "SELECT key FROM record WHERE state IN (1, 3, 5, 7) AND state = {} AND ($1::text IS NULL OR error = $1) \
+             ORDER BY usage_type, key",
+            state_code(state)
+        );
+        let found = self.list(sql, &[&error.map(storable).as_deref()])?;
+        Ok(found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {
+        let mut after = String::new();
+        loop {
+            let sql = format!("SELECT {COLUMNS} FROM record WHERE key > $1 ORDER BY key LIMIT $2");
+            let found = self.list(sql, &[&after, &PAGE])?;
+            let rows = self.read_all(&found)?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after.clone_from(&last.key);
+            // What is asked of each row is read for all of them, and for no longer than this page.
+            self.memory.replace(Memory::default());
+            self.learn_histories(&rows)?;
+            for row in rows {
+                self.memory.borrow_mut().rows.insert(row.key.clone(), Some(row.clone()));
+                if !each(row)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn row_groups(&self, list: List, examples: usize) -> Result<Vec<Group>, Fail> {
+        let state = state_code(match list {
+            List::Failed => State::Failed,
+            List::Unknown => State::Unknown,
+            List::Rejected | List::Holds | List::Quarantine => State::Rejected,
+        });
+        let rows = format!("FROM record WHERE state IN (1, 3, 5, 7) AND state = {state}");
+        let reason = if list == List::Unknown {
+            "CASE usage_type WHEN 0 THEN 'Compute' WHEN 1 THEN 'Storage' ELSE 'Adjustment' END"
+        } else {
+            "coalesce(error, '')"
+        };
+        self.groups(
+            format!("SELECT {reason}, count(*), {reason} {rows} GROUP BY 1"),
+            format!("SELECT key {rows} AND {reason} = $1 ORDER BY key LIMIT $2"),
+            examples,
+        )
+    }
+
+    fn tallies(&self) -> Result<BTreeMap<Place, (i64, Decimal)>, Fail> {
+        let sql = "SELECT usage_type, resource, project, state, records, charge FROM tally \
+                   WHERE records <> 0 OR charge <> '0'";
+        let mut tallies = BTreeMap::new();
+        for row in self.list(sql, &[])? {
+            tallies.insert(place_of(&row)?, (row.try_get(4)?, charge(row.try_get(5)?)?));
+        }
+        Ok(tallies)
+    }
+
+    fn add_to_tallies(&self, changes: &BTreeMap<Place, (i64, Decimal)>) -> Result<(), Fail> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let codes = |place: &Place| (short(type_code(place.0)), place.1, place.2, short(state_code(place.3)));
+        let types: Vec<i16> = changes.keys().map(|place| codes(place).0).collect();
+        let resources: Vec<i64> = changes.keys().map(|place| place.1).collect();
+        let projects: Vec<i64> = changes.keys().map(|place| place.2).collect();
+        let states: Vec<i16> = changes.keys().map(|place| codes(place).3).collect();
+        let found = self.query(
+            "SELECT t.usage_type, t.resource, t.project, t.state, t.records, t.charge \
+             FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::smallint[]) AS w (t, r, p, s) \
+             JOIN tally t ON t.usage_type = w.t AND t.resource = w.r AND t.project = w.p AND t.state = w.s",
+            &[&types, &resources, &projects, &states],
+        )?;
+        let mut before = BTreeMap::new();
+        for row in &found {
+            before.insert(place_of(row)?, (row.try_get::<_, i64>(4)?, charge(row.try_get(5)?)?));
+        }
+        let (mut records, mut charges) = (Vec::new(), Vec::new());
+        for (place, (more, sum)) in changes {
+            let (rows, total) = before.get(place).copied().unwrap_or_default();
+            records.push(rows.saturating_add(*more));
+            charges.push(total.checked_add(*sum).ok_or(LedgerError::ChargeOverflow)?.to_string());
+        }
+        self.execute(
+            "INSERT INTO tally (usage_type, resource, project, state, records, charge) \
+             SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[]) \
+             ON CONFLICT (usage_type, resource, project, state) \
+             DO UPDATE SET records = excluded.records, charge = excluded.charge",
+            &[&types, &resources, &projects, &states, &records, &charges],
+        )?;
+        Ok(())
+    }
+}
+
+fn place_of(row: &tokio_postgres::Row) -> Result<Place, Fail> {
+    let kind = usage_type(row.try_get::<_, i16>(0)?.into())?;
+    Ok((kind, row.try_get(1)?, row.try_get(2)?, state(row.try_get::<_, i16>(3)?.into())?))
+}
+
+/// Kinds of references in `past`.
+pub(super) const fn past_code(kind: Past) -> i16 {
+    match kind {
+        Past::Batch => 0,
+        Past::Confirm => 1,
+    }
+}
