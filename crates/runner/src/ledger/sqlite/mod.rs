@@ -21,6 +21,7 @@ use super::{
     LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined, RecordOutcome,
     Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
 };
+use crate::crash;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::cell::RefCell;
 use std::fs::File;
@@ -162,7 +163,9 @@ impl SqliteLedger {
             let mut session = Session::new(&transaction, names, blobs);
             let value = work(&mut session)?;
             session.flush()?;
+            crash::point("committing");
             transaction.commit()?;
+            crash::point("committed");
             Ok(value)
         };
         let result = run();
@@ -236,7 +239,9 @@ fn migrate(connection: &mut Connection, path: &Path, binding: &Binding, now: i64
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", number)?;
+        crash::point("committing");
         transaction.commit()?;
+        crash::point("committed");
     }
     Ok(())
 }
