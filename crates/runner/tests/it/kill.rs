@@ -3,6 +3,7 @@
 //!
 //! The oracle is what the sandbox holds, against what scripts worked out from slurmdbd's table and the logs
 //! (`fixtures/expected`), or against sums made here by hand.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "seeds, and why something is skipped")]
 
 /// At every commit boundary and every other place that has a name.
 mod boundaries;
@@ -60,6 +61,20 @@ impl Dice {
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
+}
+
+/// Does all of it, four at a time: most of each is waiting.
+fn side_by_side<T: Sync>(tasks: &[T], work: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(task) = tasks.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    work(task);
+                }
+            });
+        }
+    });
 }
 
 /// What the service holds of compute records.
