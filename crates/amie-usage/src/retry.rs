@@ -185,16 +185,16 @@ fn again(attempt: u32, retry_after: Option<Duration>, budget: &RetryBudget) -> O
 /// # async fn example(client: amie_usage::Client) -> Result<(), amie_usage::CallError> {
 /// use amie_usage::{Cancel, RetryBudget, ask};
 /// let (budget, cancel) = (RetryBudget::new(10), Cancel::new());
-/// let failed = ask(&budget, &cancel, || client.failed()).await?;
+/// let failed = ask(&budget, &cancel, async || client.failed().await).await?;
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
 /// The last error, where trying again does not help, is not allowed any more, or `cancel` was called.
-pub async fn ask<T, F: Future<Output = Result<T, CallError>>>(
+pub async fn ask<T>(
     budget: &RetryBudget,
     cancel: &Cancel,
-    mut call: impl FnMut() -> F,
+    mut call: impl AsyncFnMut() -> Result<T, CallError>,
 ) -> Result<T, CallError> {
     let mut attempt: u32 = 0;
     loop {

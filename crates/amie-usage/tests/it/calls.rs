@@ -173,20 +173,20 @@ async fn calls_are_made_again_where_that_may_help() {
     let busy = Reply::full(503, "Retry-After: 0\r\n", "");
     let server = Server::script(vec![busy.clone(), Reply::Close, Reply::json(200, "[]")]).await;
     let client = server.client();
-    assert_eq!(ask(&budget, &cancel, || client.failed()).await, Ok(vec![]));
+    assert_eq!(ask(&budget, &cancel, async || client.failed().await).await, Ok(vec![]));
     assert_eq!((server.requests().len(), budget.left()), (3, 1));
 
     // The budget is that of the run; what does not help is not tried.
     let server = Server::script(vec![busy.clone()]).await;
     let client = server.client();
-    assert!(ask(&budget, &cancel, || client.failed()).await.is_err());
+    assert!(ask(&budget, &cancel, async || client.failed().await).await.is_err());
     assert_eq!((server.requests().len(), budget.left()), (2, 0));
     for reply in [Reply::json(403, "{}"), Reply::json(404, ""), Reply::json(400, ""), Reply::html(200, "<p>")]
     {
         let budget = RetryBudget::new(3);
         let server = Server::script(vec![reply]).await;
         let client = server.client();
-        assert!(ask(&budget, &cancel, || client.status(0, 1)).await.is_err());
+        assert!(ask(&budget, &cancel, async || client.status(0, 1).await).await.is_err());
         assert_eq!((server.requests().len(), budget.left()), (1, 3));
     }
     // Longer than the run is willing to wait, or cancelled: no other try.
@@ -195,7 +195,7 @@ async fn calls_are_made_again_where_that_may_help() {
     for (reply, cancel) in [(long, Cancel::new()), (busy, cancel)] {
         let server = Server::script(vec![reply]).await;
         let client = server.client();
-        assert!(ask(&RetryBudget::new(3), &cancel, || client.failed()).await.is_err());
+        assert!(ask(&RetryBudget::new(3), &cancel, async || client.failed().await).await.is_err());
         assert_eq!(server.requests().len(), 1);
     }
 }
