@@ -11,6 +11,8 @@ mod json;
 mod kill;
 /// The ledger by itself.
 mod ledger;
+/// The sandbox as a command.
+mod sandbox;
 /// The key is in nothing that any command writes.
 mod secrecy;
 /// What goes over the wire as the configuration says, and a run that is asked to stop while it sends.
