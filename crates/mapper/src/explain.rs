@@ -7,11 +7,13 @@ use crate::keys::{Keys, Times};
 use crate::mapper::Mapper;
 use crate::number::{Direction, Number};
 use crate::outcome::{Hold, MappedRun, Outcome};
-use crate::plan::{Pricing, Terms, Verdict, instant};
+use crate::plan::{Verdict, instant};
 use crate::projects::ProjectAnswer;
 use crate::quantity::Measures;
 use crate::resources;
 use crate::spec::{Charged, RoundingMode};
+use crate::supplied::SuppliedAnswer;
+use crate::terms::{Pricing, Terms};
 use crate::text::{shown, shown_or_dash};
 use crate::users::UserAnswer;
 use bstr::BStr;
@@ -108,21 +110,21 @@ impl Mapper<'_> {
         };
         project.line(account, shown_or_dash(keys.account));
         let answer = rules.projects.find(keys, times.submit, &mut around);
-        let (found, text) = match &answer {
-            ProjectAnswer::Row { project, line } => {
-                (true, format!("{project}, by line {line} of the project table"))
+        let (found, pi, text) = match &answer {
+            ProjectAnswer::Row { project, pi, line } => {
+                (true, *pi, format!("{project}, by line {line} of the project table"))
             }
             ProjectAnswer::Pattern { project, index } => {
-                (true, format!("{project}, by pattern {} of projects.match", index.saturating_add(1)))
+                (true, None, format!("{project}, by pattern {} of projects.match", index.saturating_add(1)))
             }
             ProjectAnswer::Skip { index } => {
-                (false, format!("not reported, by rule {} of projects.skip", index.saturating_add(1)))
+                (false, None, format!("not reported, by rule {} of projects.skip", index.saturating_add(1)))
             }
             ProjectAnswer::NeedsSubmit => {
-                (false, "depends on the submit time, which is not known".to_owned())
+                (false, None, "depends on the submit time, which is not known".to_owned())
             }
             ProjectAnswer::Unfit { .. } | ProjectAnswer::Unknown | ProjectAnswer::NoAccount => {
-                (false, "none".to_owned())
+                (false, None, "none".to_owned())
             }
         };
         project.line("project", text);
@@ -133,14 +135,19 @@ impl Mapper<'_> {
 
         let mut user = Section::new("User");
         user.line("user", shown_or_dash(keys.user));
-        let answer = rules.users.find(keys, times.submit, &mut around);
+        let answer = rules.users.find(keys, pi, times.submit, &mut around);
         let text = match &answer {
             UserAnswer::Row { username, line } => format!("{username}, by line {line} of the user table"),
             UserAnswer::Same { username } => {
                 format!("{username}, as the scheduler has it: there is no user table")
             }
+            UserAnswer::Pi { username } => {
+                format!("{username}, the PI of the project: the user is in users.pi_fallback")
+            }
             UserAnswer::NeedsSubmit => "depends on the submit time, which is not known".to_owned(),
-            UserAnswer::Unfit { .. } | UserAnswer::Unknown | UserAnswer::NoUser => "none".to_owned(),
+            UserAnswer::Unfit { .. } | UserAnswer::Unknown | UserAnswer::NoUser | UserAnswer::NoPi => {
+                "none".to_owned()
+            }
         };
         user.line("username", text);
         sections.push(user);
@@ -215,12 +222,19 @@ fn describe_run(run: &Run<'_>, keys: &Keys<'_>) -> Section {
         ("gpus", count(run.gpus)),
         ("memory", bytes(run.mem_bytes)),
         ("billing", count(run.billing)),
+        ("types of GPUs", gpu_types(run)),
+        ("hosts", run.node_list.map(|list| shown(list))),
     ] {
         if let Some(value) = value {
             section.line(label, value);
         }
     }
     section
+}
+
+fn gpu_types(run: &Run<'_>) -> Option<String> {
+    let types: Vec<_> = run.gpu_types().map(|(name, count)| format!("{count} {}", shown(name))).collect();
+    (!types.is_empty()).then(|| types.join(", "))
 }
 
 /// Notes every step of an evaluation as a line.
@@ -263,23 +277,31 @@ fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Char
     let mut steps = Steps { formula: &rate.formula, section: Section::new("Charge") };
     let measures = Measures::of(run);
     let charged = measures.at_least(rate.minimum_seconds);
+    let ruled = terms.ruled(charged);
+    let factors = terms.factors(&ruled);
+    if rate.needs_node_type {
+        steps.section.line("node type", ruled.node_type.describe());
+    }
+    if let Some(SuppliedAnswer::Row { line, .. }) = &ruled.supplied {
+        steps.section.line("supplied charge", format!("by line {line} of the table of supplied charges"));
+    }
     if charged != measures {
         let text = format!("{} s are charged", rate.minimum_seconds);
         steps.section.line("minimum_seconds", text);
     }
     let unpriced = Pricing {
         formula: &rate.formula,
-        factors: &terms.factors,
+        factors: &factors,
         policy: Charged::Charge,
         minimum: None,
         round: rate.round,
     };
     let pricing = Pricing { policy, minimum: rate.minimum.as_ref(), ..unpriced };
-    let charge = pricing.charge(&charged, &mut steps);
+    let charge = pricing.charge(&ruled, &mut steps);
     let mut section = steps.section;
     match charge {
         Err(fault) => {
-            let Hold { detail, .. } = terms.explain(&fault);
+            let Hold { detail, .. } = terms.explain(&fault, Some(&ruled));
             section.line("no value", detail);
         }
         Ok(charge) => {
@@ -287,7 +309,7 @@ fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Char
                 section.line(format!("policy.{ended}"), "zero: runs that end so are not charged");
             }
             if let Some(minimum) = &rate.minimum {
-                let lifted = unpriced.charge(&charged, &mut ()).is_ok_and(|before| before != charge);
+                let lifted = unpriced.charge(&ruled, &mut ()).is_ok_and(|before| before != charge);
                 let text = match () {
                     () if charge.is_zero() => "does not lift a zero",
                     () if lifted => "lifts the charge",

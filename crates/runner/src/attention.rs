@@ -113,6 +113,9 @@ fn hold_advice(reason: &str) -> &'static str {
         "above-max-charge" => {
             "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
         }
+        "above-max-cores" | "above-max-hours" => {
+            "no run can have used that: look at the source's text; then `amie-runner held waive KEY --reason '...'`, or approve it"
+        }
         "inconsistent" | "ambiguous-time" | "unknown-state" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
