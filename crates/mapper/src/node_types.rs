@@ -21,7 +21,7 @@ pub(crate) struct NodeType {
 }
 
 /// What the type of a run's nodes is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum NodeTypeAnswer<'r> {
     Of(&'r NodeType),
     /// No `[[node_type]]` covers them.

@@ -158,6 +158,8 @@ pub enum HoldReason {
     MissingQuantity,
     /// Division by zero, a negative charge, or one of more than 38 digits.
     Arithmetic,
+    /// The run's allocation changed while it ran, and the formula is not one whose charges for parts of a run add up.
+    Phases,
     /// Above `max_charge`.
     AboveMaxCharge,
     /// More cores than `max_cores`.
@@ -192,6 +194,7 @@ impl HoldReason {
             Self::UnknownState => "unknown-state",
             Self::MissingQuantity => "missing-quantity",
             Self::Arithmetic => "arithmetic",
+            Self::Phases => "phases",
             Self::AboveMaxCharge => "above-max-charge",
             Self::AboveMaxCores => "above-max-cores",
             Self::AboveMaxHours => "above-max-hours",

@@ -49,8 +49,22 @@ impl Plan<'_> {
     /// # Errors
     /// Why it cannot be charged. A run of an account that is skipped has no charge either: [`HoldReason::NoAccount`].
     pub fn charge(&self, measures: &Measures<'_>, policy: Charged) -> Result<Decimal, Hold> {
+        self.charge_phases(measures, &[], policy)
+    }
+
+    /// What a run that gave parts of its allocation back is charged: the exact sum over its `phases`, before policy, minimum and
+    /// rounding. Without phases this is [`charge`](Self::charge).
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge), and [`HoldReason::Phases`] where the formula does not grow in proportion to time.
+    pub fn charge_phases(
+        &self,
+        measures: &Measures<'_>,
+        phases: &[Measures<'_>],
+        policy: Charged,
+    ) -> Result<Decimal, Hold> {
         match &self.verdict {
-            Verdict::Charge(terms) => terms.charge(measures, policy),
+            Verdict::Charge(terms) => terms.charge(measures, phases, policy),
             Verdict::Skip(_) => Err(Hold::new(HoldReason::NoAccount, "the account is not reported")),
             Verdict::Hold(hold) => Err(hold.clone()),
             Verdict::NeedsTime(what) => Err(no_time(what)),

@@ -1,7 +1,7 @@
 //! The quantities that formulas may name, and where their values come from.
 
 use crate::number::Number;
-use parsers::{Reading, Run};
+use parsers::{Assigned, Phase, Reading, Run};
 use std::borrow::Cow;
 
 /// A quantity of a formula.
@@ -27,6 +27,14 @@ pub(crate) enum Quantity {
     /// All of the run's nodes, whatever was asked of them.
     ExclusiveCores,
     ExclusiveGpus,
+    /// What PBS took from other jobs for this one.
+    AssignedCores,
+    AssignedNodes,
+    AssignedGpus,
+    AssignedMemGb,
+    AssignedMemGib,
+    /// `resource.NAME`: what was asked for of any resource of PBS.
+    Resource(Box<str>),
     /// What the site has computed itself.
     Supplied,
     RequestedCores,
@@ -50,7 +58,7 @@ pub(crate) enum Subject {
 }
 
 /// Name, quantity, power of time.
-const OF_RUNS: [(&str, Quantity, i32); 22] = [
+const OF_RUNS: [(&str, Quantity, i32); 27] = [
     ("cores", Quantity::Cores, 0),
     ("nodes", Quantity::Nodes, 0),
     ("gpus", Quantity::Gpus, 0),
@@ -67,6 +75,11 @@ const OF_RUNS: [(&str, Quantity, i32); 22] = [
     ("gpus_per_node", Quantity::GpusPerNode, 0),
     ("exclusive.cores", Quantity::ExclusiveCores, 0),
     ("exclusive.gpus", Quantity::ExclusiveGpus, 0),
+    ("assigned.cores", Quantity::AssignedCores, 0),
+    ("assigned.nodes", Quantity::AssignedNodes, 0),
+    ("assigned.gpus", Quantity::AssignedGpus, 0),
+    ("assigned.mem_gb", Quantity::AssignedMemGb, 0),
+    ("assigned.mem_gib", Quantity::AssignedMemGib, 0),
     ("supplied", Quantity::Supplied, 1),
     ("requested.cores", Quantity::RequestedCores, 0),
     ("requested.nodes", Quantity::RequestedNodes, 0),
@@ -77,6 +90,7 @@ const OF_RUNS: [(&str, Quantity, i32); 22] = [
 
 /// What stands before the name of a type or of a resource.
 const GPUS_OF: &str = "gpus.";
+pub(crate) const RESOURCE: &str = "resource.";
 
 const OF_READINGS: [(&str, Quantity, i32); 6] = [
     ("stored_gb", Quantity::StoredGb, 0),
@@ -100,8 +114,10 @@ impl Subject {
         if let Some((_, quantity, power)) = self.table().iter().find(|(known, ..)| *known == name) {
             return Some((quantity.clone(), *power));
         }
-        let kind = name.strip_prefix(GPUS_OF).filter(|kind| self == Self::Run && !kind.is_empty())?;
-        Some((Quantity::GpusOfType(kind.into()), 0))
+        let behind = |front| name.strip_prefix(front).filter(|rest| self == Self::Run && !rest.is_empty());
+        let of_type = behind(GPUS_OF).map(|kind| Quantity::GpusOfType(kind.into()));
+        let named = of_type.or_else(|| behind(RESOURCE).map(|name| Quantity::Resource(name.into())));
+        named.map(|quantity| (quantity, 0))
     }
 
     pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
@@ -112,8 +128,10 @@ impl Subject {
 impl Quantity {
     /// As formulas name it.
     pub(crate) fn name(&self) -> Cow<'static, str> {
-        if let Self::GpusOfType(kind) = self {
-            return Cow::Owned(format!("{GPUS_OF}{kind}"));
+        match self {
+            Self::GpusOfType(kind) => return Cow::Owned(format!("{GPUS_OF}{kind}")),
+            Self::Resource(name) => return Cow::Owned(format!("{RESOURCE}{name}")),
+            _ => {}
         }
         let tables = OF_RUNS.iter().chain(&OF_READINGS);
         let name = tables.into_iter().find(|(_, quantity, _)| quantity == self);
@@ -123,6 +141,17 @@ impl Quantity {
     /// True for what depends on the type of the run's nodes.
     pub(crate) fn is_of_nodes(&self) -> bool {
         matches!(self, Self::CoresPerNode | Self::GpusPerNode | Self::ExclusiveCores | Self::ExclusiveGpus)
+    }
+
+    /// The power of time in it.
+    pub(crate) fn power(&self) -> i32 {
+        let mut tables = OF_RUNS.iter().chain(&OF_READINGS);
+        tables.find(|(_, quantity, _)| quantity == self).map_or(0, |(.., power)| *power)
+    }
+
+    /// True for what is said of a run as a whole: each of its phases would repeat it.
+    pub(crate) fn is_of_whole_run(&self) -> bool {
+        matches!(self, Self::Supplied | Self::SuspendedHours)
     }
 
     /// Where a source would say it, for the message that it does not.
@@ -145,6 +174,16 @@ impl Quantity {
             }
             Self::GpusPerNode | Self::ExclusiveGpus => {
                 "`gpus` of the node's [[node_type]] gives it, or gpus_per_node of the [[resource]], and sacct (NNodes) or PBS (exec_host) the nodes"
+            }
+            Self::AssignedCores
+            | Self::AssignedNodes
+            | Self::AssignedGpus
+            | Self::AssignedMemGb
+            | Self::AssignedMemGib => {
+                "PBS gives it in resource_assigned of the record that started the run: let the source reach back to it; sacct has none"
+            }
+            Self::Resource(_) => {
+                "PBS gives it in Resource_List, as a number or a size; a text can only be looked up in a factor table; sacct has none"
             }
             Self::Supplied => "the table `supplied` of the [[resource]] gives it",
             Self::RequestedCores
@@ -195,6 +234,8 @@ pub struct Measures<'a> {
     pub billing: Option<u64>,
     /// What was asked for.
     pub requested: parsers::Requested,
+    /// What was taken from other jobs.
+    pub assigned: Assigned,
     /// The run, for what only some formulas look up: types of GPUs and nodes, supplied charges, suspension.
     pub run: Option<&'a Run<'a>>,
 }
@@ -211,14 +252,42 @@ impl<'a> Measures<'a> {
             mem_bytes: run.mem_bytes,
             billing: run.billing,
             requested: run.requested,
+            assigned: run.assigned,
             run: Some(run),
         }
+    }
+
+    /// What `run` used in each of its phases; empty where it has none. What was asked for is that of the whole run.
+    #[must_use]
+    pub fn of_phases(run: &'a Run<'a>) -> Vec<Self> {
+        let of = |phase: &Phase| Self {
+            seconds: Some(phase.seconds),
+            nodes: phase.nodes,
+            cores: phase.cores,
+            gpus: phase.gpus,
+            mem_bytes: phase.mem_bytes,
+            assigned: phase.assigned,
+            ..Self::of(run)
+        };
+        run.phases.iter().map(of).collect()
     }
 
     /// Charged for at least `seconds`; a run that took no time is not lifted.
     pub(crate) fn at_least(self, seconds: u64) -> Self {
         let charged = self.seconds.map(|used| if used == 0 { 0 } else { used.max(seconds) });
         Self { seconds: charged, ..self }
+    }
+
+    /// The same for a run in phases, which together are charged for at least `seconds`: the last one that took time is lengthened,
+    /// since that is what the run still had at its end.
+    pub(crate) fn phases_at_least(phases: &mut [Self], seconds: u64) {
+        let used = phases.iter().filter_map(|phase| phase.seconds).fold(0, u64::saturating_add);
+        let Some(last) =
+            phases.iter_mut().rev().find(|phase| phase.seconds.is_some_and(|seconds| seconds > 0))
+        else {
+            return;
+        };
+        last.seconds = last.seconds.map(|own| own.saturating_add(seconds.saturating_sub(used)));
     }
 
     /// `count` for the time of the run, in hours.
@@ -252,6 +321,17 @@ impl Values for Measures<'_> {
             Quantity::RequestedGpus => self.requested.gpus.map(Number::integer),
             Quantity::RequestedMemGb => bytes(self.requested.mem_bytes, GB),
             Quantity::RequestedMemGib => bytes(self.requested.mem_bytes, GIB),
+            Quantity::AssignedCores => self.assigned.cores.map(Number::integer),
+            Quantity::AssignedNodes => self.assigned.nodes.map(Number::integer),
+            Quantity::AssignedGpus => self.assigned.gpus.map(Number::integer),
+            Quantity::AssignedMemGb => bytes(self.assigned.mem_bytes, GB),
+            Quantity::AssignedMemGib => bytes(self.assigned.mem_bytes, GIB),
+            Quantity::Resource(name) => {
+                let (run, name) = (self.run?, name.as_bytes());
+                let text = run.resource(name)?;
+                let number = std::str::from_utf8(text).ok().and_then(Number::decimal);
+                number.or_else(|| run.resource_size(name).map(Number::integer))
+            }
             // Rules add these to what was measured: see `terms`.
             Quantity::CoresPerNode
             | Quantity::GpusPerNode

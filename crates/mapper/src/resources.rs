@@ -47,6 +47,8 @@ pub(crate) struct Rate {
     tables: Vec<FactorTable>,
     /// The formula or a factor depends on the type of the run's nodes.
     pub(crate) needs_node_type: bool,
+    /// The formula speaks of what is said of a run as a whole, and of no quantity that a phase of it has.
+    pub(crate) is_of_whole_run: bool,
     /// All that the formula names was measured, or is decided by the run's keys.
     pub(crate) is_plain: bool,
 }
@@ -197,7 +199,7 @@ impl FactorName {
             Self::Cluster => keys.cluster,
             Self::Group => keys.group,
             Self::Project => keys.project,
-            Self::NodeType => None,
+            Self::NodeType | Self::Resource(_) => None,
         }
     }
 }
@@ -398,6 +400,8 @@ fn compile_rate(
     let of_run = formula.factors.iter().any(|factor| factor.name.is_of_run());
     let of_rules =
         formula.quantities.iter().any(|(named, _)| named.is_of_nodes() || *named == Quantity::Supplied);
+    let is_of_whole_run =
+        !formula.quantities.is_empty() && formula.quantities.iter().all(|(named, _)| named.is_of_whole_run());
     let needs_node_type = formula.factors.iter().any(|factor| factor.name == FactorName::NodeType)
         || formula.quantities.iter().any(|(named, _)| named.is_of_nodes());
     Some(Rate {
@@ -411,6 +415,7 @@ fn compile_rate(
         minimum_seconds: spec.minimum_seconds.unwrap_or(0),
         tables: used,
         needs_node_type,
+        is_of_whole_run,
         is_plain: !of_run && !of_rules,
     })
 }
@@ -454,7 +459,7 @@ fn compile_tables(
             table.entries.insert(value.into_bytes(), number);
         }
         if tables.insert(factor, (name, table)).is_some() {
-            problems.error(place, "factor.queue and factor.partition are the same: keep one of them", None);
+            problems.error(place, "two of its tables are the same one under two names (queue and partition, priority and resource.job_priority): keep one of them", None);
         }
     }
     tables

@@ -22,7 +22,7 @@ struct Row {
 }
 
 /// What the table says of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum SuppliedAnswer<'r> {
     Row {
         charge: &'r Number,

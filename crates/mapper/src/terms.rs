@@ -32,16 +32,38 @@ pub(crate) struct Terms<'r> {
 }
 
 impl<'r> Terms<'r> {
-    pub(crate) fn charge(&self, measures: &Measures<'_>, policy: Charged) -> Result<Decimal, Hold> {
-        let measures = measures.at_least(self.rate.minimum_seconds);
-        if self.rate.is_plain {
+    /// `phases`: of a run that gave parts of its allocation back, else empty.
+    pub(crate) fn charge(
+        &self,
+        measures: &Measures<'_>,
+        phases: &[Measures<'_>],
+        policy: Charged,
+    ) -> Result<Decimal, Hold> {
+        let least = self.rate.minimum_seconds;
+        if self.rate.is_plain && phases.is_empty() {
             let pricing = self.pricing(&self.factors, policy);
-            return pricing.charge(&measures, &mut ()).map_err(|fault| self.explain(&fault, None));
+            let charge = pricing.charge(&measures.at_least(least), &mut ());
+            return charge.map_err(|fault| self.explain(&fault, None));
         }
-        let ruled = self.ruled(measures);
+        let ruled = self.ruled(measures.at_least(least));
         let factors = self.factors(&ruled);
         let pricing = self.pricing(&factors, policy);
-        pricing.charge(&ruled, &mut ()).map_err(|fault| self.explain(&fault, Some(&ruled)))
+        let mut phases = phases.to_vec();
+        Measures::phases_at_least(&mut phases, least);
+        let charge = match self.parts(&ruled, &phases).as_slice() {
+            [] => pricing.charge(&ruled, &mut ()),
+            parts => pricing.charge_phases(parts, &mut ()),
+        };
+        charge.map_err(|fault| self.explain(&fault, Some(&ruled)))
+    }
+
+    /// The phases that a run is charged by, with what rules add to each; none where the formula speaks of the run as a whole
+    /// and of nothing else.
+    pub(crate) fn parts<'a>(&'a self, ruled: &Ruled<'a>, phases: &[Measures<'a>]) -> Vec<Ruled<'a>> {
+        if self.rate.is_of_whole_run {
+            return Vec::new();
+        }
+        phases.iter().map(|phase| Ruled { measures: *phase, ..ruled.clone() }).collect()
     }
 
     pub(crate) fn pricing<'a>(&'a self, factors: &'a [Option<Number>], policy: Charged) -> Pricing<'a> {
@@ -76,7 +98,7 @@ impl<'r> Terms<'r> {
         let uses = self.rate.formula.factors.iter().enumerate();
         for (index, (slot, (_, factor))) in factors.iter_mut().zip(uses).enumerate() {
             if factor.name.is_of_run() && ruled.node_problem(&factor.name).is_none() {
-                *slot = self.rate.factor(index, ruled.factor_value(&factor.name).as_deref());
+                *slot = self.rate.factor(index, ruled.factor_value(&factor.name));
             }
         }
         factors
@@ -103,8 +125,7 @@ impl<'r> Terms<'r> {
             };
             let value = match ruled {
                 Some(ruled) if factor.name.is_of_run() => {
-                    let value = ruled.factor_value(&factor.name);
-                    shown_or_dash(value.as_deref().map(BStr::new))
+                    shown_or_dash(ruled.factor_value(&factor.name).map(BStr::new))
                 }
                 _ => self.factor_values.get(index).cloned().unwrap_or_else(|| "-".to_owned()),
             };
@@ -115,7 +136,7 @@ impl<'r> Terms<'r> {
 }
 
 /// What was measured, with what rules add to it: counts of whole nodes, and the charge that the site supplied.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ruled<'a> {
     pub(crate) measures: Measures<'a>,
     pub(crate) node_type: NodeTypeAnswer<'a>,
@@ -147,9 +168,12 @@ impl Ruled<'_> {
     }
 
     /// The run's own value that a factor table is looked up by.
-    fn factor_value(&self, name: &FactorName) -> Option<Cow<'_, [u8]>> {
+    fn factor_value(&self, name: &FactorName) -> Option<&[u8]> {
         match (name, &self.node_type) {
-            (FactorName::NodeType, NodeTypeAnswer::Of(found)) => Some(Cow::Borrowed(found.name.as_bytes())),
+            (FactorName::NodeType, NodeTypeAnswer::Of(found)) => Some(found.name.as_bytes()),
+            (FactorName::Resource(name), _) => {
+                self.measures.run?.resource(name.as_bytes()).map(|text| &**text)
+            }
             _ => None,
         }
     }
@@ -195,12 +219,40 @@ pub(crate) enum Fault {
     NoValue(NoValue),
     Negative(Number),
     TooLarge(Number),
+    /// The run has phases, and their charges are not parts of one.
+    Phases,
 }
 
 impl Pricing<'_> {
     pub(crate) fn charge<V: Values, T: Trace>(&self, values: &V, trace: &mut T) -> Result<Decimal, Fault> {
+        self.price(self.value(values, trace)?)
+    }
+
+    /// The charge of a run by its phases.
+    pub(crate) fn charge_phases<V: Values, T: Trace>(
+        &self,
+        phases: &[V],
+        trace: &mut T,
+    ) -> Result<Decimal, Fault> {
+        if !self.formula.proportional {
+            return Err(Fault::Phases);
+        }
+        let mut sum = Number::ZERO;
+        for (index, phase) in phases.iter().enumerate() {
+            trace.phase(index);
+            sum = sum.add(&self.value(phase, trace)?);
+        }
+        trace.sum(&sum);
+        self.price(sum)
+    }
+
+    fn value<V: Values, T: Trace>(&self, values: &V, trace: &mut T) -> Result<Number, Fault> {
         let inputs = Inputs { values, factors: self.factors };
-        let mut charge = self.formula.root.evaluate(&inputs, trace).map_err(Fault::NoValue)?;
+        self.formula.root.evaluate(&inputs, trace).map_err(Fault::NoValue)
+    }
+
+    /// Policy, minimum, rounding.
+    fn price(&self, mut charge: Number) -> Result<Decimal, Fault> {
         if charge.is_negative() {
             return Err(Fault::Negative(charge));
         }
@@ -252,6 +304,12 @@ impl Fault {
             Self::Negative(value) => Hold::new(
                 HoldReason::Arithmetic,
                 format!("the formula of {resource} gives {value}, below 0, for this run: correct it"),
+            ),
+            Self::Phases => Hold::new(
+                HoldReason::Phases,
+                format!(
+                    "nodes were released while it ran, and the charges of its phases do not add up to one: the formula of {resource} does not grow in proportion to time. Charge it by hand, then `held waive` it, or write the formula as some amount times hours"
+                ),
             ),
             Self::TooLarge(value) => Hold::new(
                 HoldReason::Arithmetic,

@@ -22,7 +22,8 @@ mod tres;
 pub use hosts::{HostsError, MAX_HOSTS};
 pub use reading::{OwnerKind, QuotaFrame, Reading};
 pub use run::{
-    Finding, Frame, Kind, Note, NoteKind, Place, Quarantined, Reason, Requested, Run, Scheduler, State,
+    Assigned, Finding, Frame, Kind, Note, NoteKind, Phase, Place, Quarantined, Reason, Requested, Run,
+    Scheduler, State,
 };
 
 /// A text that is not of the form that is read; what stands around it names the column and shows the text.

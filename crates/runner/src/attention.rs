@@ -110,13 +110,19 @@ fn hold_advice(reason: &str) -> &'static str {
         "unknown-resource" => "add a [[resource]] whose `when` covers these jobs",
         "no-rate" => "add a [[resource.rate]] for that time",
         "missing-quantity" => "add the missing column to the source, or write a formula that does without it",
+        "phases" => {
+            "nodes were released while it ran, and the rate's formula is not some amount times hours: charge it by hand, then waive it"
+        }
         "above-max-charge" => {
             "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
         }
         "above-max-cores" | "above-max-hours" => {
             "no run can have used that: look at the source's text; then `amie-runner held waive KEY --reason '...'`, or approve it"
         }
-        "inconsistent" | "ambiguous-time" | "unknown-state" => {
+        "log-incomplete" => {
+            "give the source the log's earlier days and read it again; or charge it by hand, then waive it"
+        }
+        "inconsistent" | "ambiguous-time" | "unknown-state" | "ended-twice" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
         "node-release" => {

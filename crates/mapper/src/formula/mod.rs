@@ -4,9 +4,10 @@
 
 pub(crate) mod evaluate;
 pub(crate) mod grammar;
+mod time;
 
 use crate::number::Number;
-use crate::quantity::{Quantity, Subject};
+use crate::quantity::{Quantity, RESOURCE, Subject};
 use crate::suggest::closest;
 use grammar::{Comparison, Expr, Kind};
 use nom::Offset;
@@ -34,6 +35,8 @@ pub(crate) struct Formula {
     /// The quantities that it names, and where.
     pub(crate) quantities: Vec<(Quantity, Range<usize>)>,
     pub(crate) power: Power,
+    /// True where the charges of a run's phases may be added up (see [`time`]).
+    pub(crate) proportional: bool,
 }
 
 /// A factor table that a formula names, and where it does first.
@@ -98,7 +101,12 @@ pub(crate) enum FactorName {
     Group,
     Project,
     NodeType,
+    /// A resource of PBS: its text.
+    Resource(Box<str>),
 }
+
+/// Where PBS sites keep the priority that a job asked for.
+const PRIORITY: &str = "job_priority";
 
 impl FactorName {
     const ALL: [(&'static str, Self); 10] = [
@@ -114,21 +122,32 @@ impl FactorName {
         ("node_type", Self::NodeType),
     ];
 
-    /// `queue` is another name of `partition`.
+    /// `queue` is another name of `partition`, `priority` of `resource.job_priority`.
     pub(crate) fn parse(name: &str) -> Option<Self> {
+        if name == "priority" {
+            return Some(Self::Resource(PRIORITY.into()));
+        }
+        if let Some(resource) = name.strip_prefix(RESOURCE).filter(|resource| !resource.is_empty()) {
+            return Some(Self::Resource(resource.into()));
+        }
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, factor)| factor.clone())
     }
 
     /// True for what is not among a run's [`Keys`](crate::Keys): each run decides it for itself.
     pub(crate) fn is_of_run(&self) -> bool {
-        matches!(self, Self::NodeType)
+        matches!(self, Self::NodeType | Self::Resource(_))
     }
 
     pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-        Self::ALL.iter().map(|(name, _)| *name)
+        Self::ALL.iter().map(|(name, _)| *name).chain(["priority", "resource.NAME"])
     }
 
     pub(crate) fn as_str(&self) -> Cow<'static, str> {
+        match self {
+            Self::Resource(name) if **name == *PRIORITY => return Cow::Borrowed("priority"),
+            Self::Resource(name) => return Cow::Owned(format!("{RESOURCE}{name}")),
+            _ => {}
+        }
         let name = Self::ALL.iter().find(|(_, factor)| factor == self);
         Cow::Borrowed(name.map_or("factor", |(name, _)| *name))
     }
@@ -185,7 +204,8 @@ impl Formula {
         match compiled {
             Some((root, power)) if compiler.errors.is_empty() => {
                 let Compiler { factors, quantities, .. } = compiler;
-                Ok(Self { text: text.into(), root, factors, quantities, power })
+                let proportional = Self::is_proportional(&root);
+                Ok(Self { text: text.into(), root, factors, quantities, power, proportional })
             }
             _ => Err(compiler.errors),
         }

@@ -11,6 +11,7 @@ mod example;
 mod explain;
 mod identity;
 mod oracle;
+mod phases;
 mod purity;
 mod quantities;
 mod refusals;

@@ -42,6 +42,96 @@ fn gpus_by_type_stand_beside_the_total_and_are_never_added_to_it() {
 }
 
 #[test]
+fn any_resource_of_pbs_is_a_quantity_or_a_factor() {
+    let asked = |resources: &'static str| Run { resources: resources.into(), cores: Some(4), ..pbs_run() };
+    let job = asked(
+        "Resource_List.job_priority=premium Resource_List.ncpus=4 Resource_List.scratch=2gb Resource_List.share=0.25 Resource_List.fpga-cards=2",
+    );
+    for (formula, expected) in [
+        ("resource.ncpus * hours", "mapped 4"),
+        ("resource.share * core_hours", "mapped 1"),
+        ("resource.scratch / 1024 / 1024 / 1024 * hours", "mapped 2"),
+        ("resource.\"fpga-cards\" * hours", "mapped 2"),
+        // A text is no number, and what was not asked for is not 0.
+        ("resource.job_priority * hours", "held missing-quantity"),
+        ("resource.walltime * hours", "held missing-quantity"),
+    ] {
+        assert_eq!(charged(rate(formula), &job), expected, "{formula}");
+        assert_eq!(charged(rate(formula), &run()), "held missing-quantity", "{formula} of Slurm");
+    }
+    let table = [("premium", "1.5"), ("economy", "0.7")];
+    let with = |name: &str, extra: &[(&str, &str)]| {
+        factors(rate(&format!("core_hours * factor.{name}")), name, &[&table[..], extra].concat())
+    };
+    for name in ["priority", "resource.job_priority"] {
+        assert_eq!(charged(with(name, &[]), &job), "mapped 6", "{name}");
+        let other = asked("Resource_List.job_priority=urgent");
+        assert_eq!(charged(with(name, &[]), &other), "held missing-quantity", "{name}");
+        assert_eq!(charged(with(name, &[("default", "1")]), &other), "mapped 4", "{name}");
+        assert_eq!(charged(with(name, &[("default", "1")]), &asked("")), "mapped 4", "{name}");
+        assert_eq!(charged(with(name, &[]), &asked("")), "held missing-quantity", "{name}");
+    }
+    // One mapper, runs that differ in nothing but the resource.
+    let rules = compile(spec(vec![resource(vec![with("priority", &[])])]));
+    let source = source();
+    let mut mapper = Mapper::new(&rules, &source);
+    let economy = asked("Resource_List.job_priority=economy");
+    let charges = [&job, &economy, &job].map(|run| in_short(&mapper.map(run)));
+    assert_eq!(charges, ["mapped 6", "mapped 2.8", "mapped 6"]);
+    let both = factors(with("priority", &[]), "resource.job_priority", &[("default", "1")]);
+    assert!(
+        Rules::compile(spec(vec![resource(vec![both])])).unwrap_err()[0].message.contains("under two names")
+    );
+}
+
+#[test]
+fn what_pbs_took_from_others_is_a_quantity() {
+    let assigned =
+        parsers::Assigned { cores: Some(72), nodes: Some(2), gpus: Some(8), mem_bytes: Some(3 << 30) };
+    let job = Run { assigned, cores: Some(2), ..pbs_run() };
+    for (formula, expected) in [
+        ("assigned.cores * hours", "mapped 72"),
+        ("assigned.nodes * hours", "mapped 2"),
+        ("assigned.gpus * hours", "mapped 8"),
+        ("assigned.mem_gib * hours", "mapped 3"),
+        ("assigned.mem_gb * hours", "mapped 3.221225"),
+    ] {
+        assert_eq!(charged(rate(formula), &job), expected, "{formula}");
+        assert_eq!(charged(rate(formula), &pbs_run()), "held missing-quantity", "{formula}");
+    }
+}
+
+/// The charge that a site supplies is of the whole run: its phases do not each get it.
+#[test]
+fn what_is_said_of_a_whole_run_is_not_repeated_by_its_phases() {
+    let phase = |seconds, nodes| parsers::Phase {
+        seconds,
+        nodes: Some(nodes),
+        cores: Some(nodes),
+        assigned: parsers::Assigned { cores: Some(10 * nodes), ..Default::default() },
+        ..Default::default()
+    };
+    let job =
+        Run { phases: vec![phase(1800, 2), phase(1800, 1)], nodes: Some(2), cores: Some(2), ..pbs_run() };
+    let rows = || Some(vec![supplied("91.pbssrv", "7")]);
+    let with = |formula: &str| {
+        let spec = spec(vec![ResourceSpec {
+            supplied: rows().filter(|_| formula.contains("supplied")),
+            cores_per_node: Some(36),
+            ..resource(vec![rate(formula)])
+        }]);
+        outcome(&compile(spec), &source(), &job)
+    };
+    assert_eq!(with("supplied"), "mapped 7");
+    assert_eq!(with("supplied / 2"), "mapped 3.5");
+    assert_eq!(with("supplied + core_hours"), "held phases");
+    // 36 x (2 x 1/2 + 1 x 1/2)
+    assert_eq!(with("exclusive.cores * hours"), "mapped 54");
+    // 20 x 1/2 + 10 x 1/2
+    assert_eq!(with("assigned.cores * hours"), "mapped 15");
+}
+
+#[test]
 fn suspended_time_is_a_quantity_of_its_own() {
     let suspended = Run { cores: Some(4), suspended: Some(1800), ..run() };
     let formula = || rate("cores * (hours + 0.75 * suspended_hours)");

@@ -77,6 +77,16 @@ pub fn last_record(block: &[u8]) -> usize {
     frame::last_piece(block).map_or(block.len(), |(start, _)| start)
 }
 
+/// See [`Run::resource`].
+pub(crate) fn resource<'a>(list: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    message::resource(list, name)
+}
+
+/// See [`Run::resource_size`].
+pub(crate) fn size(text: &[u8]) -> Option<u64> {
+    value::whole("Resource_List", text, value::size, "a size like 10gb").ok()
+}
+
 /// Reads blocks of an accounting log. It has no options yet.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

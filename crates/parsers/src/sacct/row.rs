@@ -7,8 +7,8 @@ use super::ids::{self, Form};
 use super::words;
 use crate::memory::{self, Per};
 use crate::run::{
-    Finding, Frame, Kind, Note, NoteKind, Place, Quarantined, Reason, Requested, Run, Scheduler, State,
-    bounded,
+    Assigned, Finding, Frame, Kind, Note, NoteKind, Place, Quarantined, Reason, Requested, Run, Scheduler,
+    State, bounded,
 };
 use crate::time::Stamp;
 use crate::tres::Tres;
@@ -245,6 +245,9 @@ impl<'a> Row<'a, '_, '_> {
             node_list: self.text(Column::NodeList).filter(|_| allocation.allocated),
             allocated: allocation.allocated,
             requested: allocation.requested,
+            assigned: Assigned::default(),
+            phases: Vec::new(),
+            resources: BStr::new(b""),
             exit_code: exit.map(|(code, _)| code),
             signal: exit.map(|(_, signal)| signal),
             run_count: None,

@@ -1,7 +1,7 @@
 //! One element of `jobs`: what is read of it, and the run that it says.
 
 use super::value::{Loose, Name, Number, Resources, Standing, Status, Text};
-use crate::run::{Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
+use crate::run::{Assigned, Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
 use bstr::BStr;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -246,6 +246,9 @@ impl<'a> Job<'a> {
             node_list: said(&self.nodes).filter(|_| is_allocated),
             allocated: is_allocated,
             requested: self.requested(lists.requested.as_ref()),
+            assigned: Assigned::default(),
+            phases: Vec::new(),
+            resources: BStr::new(b""),
             exit_code,
             signal,
             run_count: None,

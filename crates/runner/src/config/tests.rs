@@ -283,7 +283,7 @@ fn faults_of_rules_are_pointed_at() {
     let (message, _) = fault("max_cores = 9", "", &local);
     assert!(message.contains("charges.csv:2: submit: \"2026-11-23T09:45:25\" is not a time"), "{message}");
     // A formula over several lines is pointed at in its own.
-    let several = "charge = \"\"\"\nif(supplied > 0,\n  suplied,\n  hours)\"\"\" #";
-    let (message, _) = fault("charge = ", several, CHARGES);
+    let several = "\ncharge = \"\"\"\nif(supplied > 0,\n  suplied,\n  hours)\"\"\" #";
+    let (message, _) = fault("\ncharge = ", several, CHARGES);
     assert!(message.starts_with(&format!("{}:3:", line(formula) + 2)), "{message}");
 }

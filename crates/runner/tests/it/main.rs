@@ -11,6 +11,8 @@ mod json;
 mod kill;
 /// The ledger by itself.
 mod ledger;
+/// The sandbox as a command.
+mod sandbox;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;
