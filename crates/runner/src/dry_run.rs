@@ -3,12 +3,10 @@
 use crate::clock;
 use crate::config::{Api, Config};
 use crate::engine::{self, Collected};
-use crate::ledger::{Binding, Ingested, LeaseRequest, Ledger, LedgerError, RecordOutcome, SqliteLedger};
+use crate::ledger::{Binding, Ingested, LeaseRequest, LedgerError, RecordOutcome};
 use crate::nightly::NightError;
 use crate::plan::Planned;
 use amie_usage::{UsageType, wire};
-use std::io;
-use std::path::Path;
 
 /// What a dry run found.
 #[derive(Debug)]
@@ -28,8 +26,6 @@ pub struct DryRun {
 pub enum DryRunError<E> {
     /// As in a real run.
     Night(NightError),
-    /// The copy of the ledger could not be made.
-    Scratch(io::Error),
     /// The caller's own.
     Emit(E),
 }
@@ -50,14 +46,12 @@ pub fn dry_run<E>(
     api: &Api,
     mut emit: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<DryRun, DryRunError<E>> {
-    let folder = tempfile::tempdir().map_err(DryRunError::Scratch)?;
-    let scratch = folder.path().join("ledger.db");
-    copy(&config.ledger, &scratch).map_err(DryRunError::Scratch)?;
     let binding = Binding { endpoint: api.url.clone(), site: config.site.clone() };
     let now = clock::now();
-    let mut ledger = SqliteLedger::open(&scratch, &binding, now)?;
+    let mut rehearsal = config.ledger.rehearse(&binding, now)?;
+    let ledger = rehearsal.ledger.as_mut();
     ledger.recover(now)?;
-    let (collected, ingested) = engine::ingest(config, planned, &mut ledger, now)?;
+    let (collected, ingested) = engine::ingest(config, planned, ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
     let mut found = DryRun { collected, ingested, messages: 0, records: 0 };
     for usage_type in UsageType::ALL {
@@ -68,8 +62,10 @@ pub fn dry_run<E>(
             ..LeaseRequest::new(usage_type, now)
         };
         while let Some(leased) = ledger.lease(&request)? {
-            let records = leased.records.iter().map(|record| record.payload.as_slice());
-            emit(&wire::message_body(usage_type, records)).map_err(DryRunError::Emit)?;
+            let records: Vec<_> =
+                leased.records.iter().map(|record| api.wire.as_sent(&record.payload)).collect();
+            emit(&wire::message_body(usage_type, records.iter().map(AsRef::as_ref)))
+                .map_err(DryRunError::Emit)?;
             found.messages += 1;
             found.records += leased.records.len() as u64;
             let outcomes = vec![RecordOutcome::Accepted; leased.records.len()];
@@ -77,19 +73,4 @@ pub fn dry_run<E>(
         }
     }
     Ok(found)
-}
-
-/// Copies a ledger with what its write-ahead log holds; a ledger that is not there yet is no error.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal"] {
-        let beside = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            std::path::PathBuf::from(name)
-        };
-        if beside(from).exists() {
-            std::fs::copy(beside(from), beside(to))?;
-        }
-    }
-    Ok(())
 }

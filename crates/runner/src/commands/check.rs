@@ -123,12 +123,17 @@ fn check_api(config: &Config, findings: &mut Vec<Finding>) {
             }
         }
     }
-    if !config.ledger.exists() {
-        push(Level::Note, "ledger", format!("{}: will be made by the first run", config.ledger.display()));
+    if !config.ledger.may_exist() {
+        push(Level::Note, "ledger", format!("{}: will be made by the first run", config.ledger));
+        return;
+    }
+    // A database is only looked into: making the ledger there is for the first run.
+    if let Err(LedgerError::Missing { .. }) = config.ledger.open_reader() {
+        push(Level::Note, "ledger", format!("{}: will be made by the first run", config.ledger));
         return;
     }
     match open_ledger(config, &api.url) {
-        Ok(_) => push(Level::Ok, "ledger", config.ledger.display().to_string()),
+        Ok(_) => push(Level::Ok, "ledger", config.ledger.to_string()),
         Err(error @ LedgerError::Busy { .. }) => push(Level::Note, "ledger", error.to_string()),
         Err(error) => push(Level::Error, "ledger", error.to_string()),
     }

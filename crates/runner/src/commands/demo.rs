@@ -6,7 +6,6 @@ use crate::present::{self, Failure, say};
 use runner::config::{Api, Config};
 use runner::demo::{ENDPOINT, lay_out, sandbox};
 use runner::exit::Exit;
-use runner::ledger::Ledger;
 use runner::nightly;
 use runner::plan::plan;
 use runner::summary::Summary;
@@ -31,7 +30,7 @@ pub(crate) fn demo(args: &cli::Demo) -> Result<Exit, Failure> {
         let client = nightly::client(&config, &api, key).map_err(Failure::Usage)?;
         println!("sandbox of the Usage API: {}", api.url);
         let cancel = stop_on_signal();
-        let night = nightly::night(&config, &planned, &api, &client, &mut ledger, WAIT, &cancel).await;
+        let night = nightly::night(&config, &planned, &api, &client, ledger.as_mut(), WAIT, &cancel).await;
         service.stop().await;
         night.map_err(night_failure)
     })?;

@@ -6,7 +6,7 @@ use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::explain::{Fate, Known, Sighted, in_ledger, in_sources};
-use runner::ledger::SqliteLedger;
+use runner::ledger::LedgerError;
 use runner::plan::plan;
 use std::io::{self, IsTerminal};
 
@@ -14,10 +14,11 @@ pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
     let planned = plan(&config, None, &[])?;
     let (sighted, problems) = in_sources(&config, &planned, &args.id);
-    let known = if config.ledger.exists() {
-        in_ledger(&SqliteLedger::open_reader(&config.ledger)?, &args.id)?
-    } else {
-        Vec::new()
+    let reader = config.ledger.may_exist().then(|| config.ledger.open_reader()).transpose();
+    let known = match reader {
+        Ok(Some(ledger)) => in_ledger(ledger.as_ref(), &args.id)?,
+        Ok(None) | Err(LedgerError::Missing { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
     };
     for problem in &problems {
         say(format_args!("amie-runner: {}", escape(&problem.to_string())));

@@ -5,29 +5,29 @@ use crate::present::{self, Failure, escape, say};
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Hold, HoldEnd, Ledger, Person, Retry, SqliteLedger};
+use runner::ledger::{Hold, HoldEnd, Ledger, Person, Retry};
 
 pub(crate) fn held(args: &cli::Held) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
-    if !config.ledger.exists() {
+    if !config.ledger.may_exist() {
         return Err(Failure::Usage(format!(
             "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger.display()
+            config.ledger
         )));
     }
-    let reader = SqliteLedger::open_reader(&config.ledger)?;
+    let reader = config.ledger.open_reader()?;
     match &args.action {
-        None => list(args, &reader),
+        None => list(args, reader.as_ref()),
         Some(action) => {
             // A person decides about this ledger, whatever service it speaks for: nothing is sent here.
             let binding = reader.binding().clone();
             drop(reader);
-            decide(action, &mut SqliteLedger::open(&config.ledger, &binding, clock::now())?)
+            decide(action, config.ledger.open(&binding, clock::now())?.as_mut())
         }
     }
 }
 
-fn list(args: &cli::Held, ledger: &SqliteLedger) -> Result<Exit, Failure> {
+fn list(args: &cli::Held, ledger: &dyn Ledger) -> Result<Exit, Failure> {
     let mut after = String::new();
     let mut count = 0_u64;
     let mut rows = Vec::new();
@@ -70,7 +70,7 @@ fn json(hold: &Hold) -> serde_json::Value {
     })
 }
 
-fn decide(action: &HeldAction, ledger: &mut SqliteLedger) -> Result<Exit, Failure> {
+fn decide(action: &HeldAction, ledger: &mut dyn Ledger) -> Result<Exit, Failure> {
     let by = who();
     let person = |decide: &Decide| -> Result<String, Failure> {
         if decide.reason.trim().is_empty() {

@@ -7,7 +7,6 @@ use runner::clock;
 use runner::config::{Api, Config, ConfigError};
 use runner::dry_run::dry_run;
 use runner::exit::Exit;
-use runner::ledger::Ledger;
 use runner::nightly::{self, NightError};
 use runner::plan::{Planned, plan};
 use runner::report::Report;
@@ -33,7 +32,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<Exit, Failure> {
     let night = super::runtime()?.block_on(async {
         let cancel = stop_on_signal();
         let wait = Duration::from_secs(args.wait);
-        nightly::night(&config, &planned, api, &client, &mut ledger, wait, &cancel).await
+        nightly::night(&config, &planned, api, &client, ledger.as_mut(), wait, &cancel).await
     });
     let night = night.map_err(night_failure)?;
     say(present::night(&night).trim_end());
@@ -122,9 +121,6 @@ fn print_messages(config: &Config, planned: &[Planned<'_>], api: &Api) -> Result
     let outcome = planned_run.map_err(|error| match error {
         runner::dry_run::DryRunError::Night(error) => night_failure(error),
         runner::dry_run::DryRunError::Emit(failure) => failure,
-        runner::dry_run::DryRunError::Scratch(error) => {
-            Failure::Output { what: "a scratch copy of the ledger".to_owned(), error }
-        }
     })?;
     out.flush().map_err(Failure::stdout)?;
     say(present::laws(&outcome.collected.tally).trim_end());

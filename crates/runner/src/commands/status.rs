@@ -5,21 +5,21 @@ use crate::present::{self, Failure, heading};
 use runner::attention::{Item, gather};
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Ledger, SqliteLedger, Totals};
+use runner::ledger::Totals;
 use runner::summary::LedgerTotals;
 use std::io::{self, IsTerminal};
 
 pub(crate) fn status(args: &cli::Status) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
-    if !config.ledger.exists() {
+    if !config.ledger.may_exist() {
         return Err(Failure::Usage(format!(
             "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger.display()
+            config.ledger
         )));
     }
-    let ledger = SqliteLedger::open_reader(&config.ledger)?;
+    let ledger = config.ledger.open_reader()?;
     let totals = ledger.totals()?;
-    let items = gather(&ledger, 3)?;
+    let items = gather(ledger.as_ref(), 3)?;
     if args.json {
         println!("{}", json(&totals, &items));
     } else {

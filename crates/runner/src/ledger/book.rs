@@ -4,10 +4,11 @@ use super::core::session::{Blobs, Session};
 use super::core::{confirm, ingest, news, people, query, send, verify};
 use super::store::{Holding, Purpose, Store};
 use super::{
-    Awaiting, BatchId, Binding, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd, Ingested,
-    LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined, RecordOutcome,
-    Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
+    Awaiting, BatchId, Binding, Carried, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd,
+    Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined,
+    RecordOutcome, Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
 };
+use crate::crash;
 use std::cell::RefCell;
 
 /// A ledger in a store. See [`Ledger`] for what it does, and the aliases of this type for how it is opened.
@@ -33,7 +34,9 @@ impl<S: Store> Book<S> {
             let mut session = Session::new(&self.store, &self.blobs);
             let value = work(&mut session)?;
             session.flush()?;
+            crash::point("committing");
             self.store.commit()?;
+            crash::point("committed");
             Ok(value)
         };
         self.attempts(once)
@@ -157,6 +160,10 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {
         self.ask(|session| session.store.progress(source, path))
+    }
+
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, LedgerError> {
+        self.ask(|session| session.store.carried(source, point))
     }
 
     fn totals(&self) -> Result<Totals, LedgerError> {

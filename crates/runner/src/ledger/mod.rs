@@ -54,7 +54,10 @@
 //!
 //! A lease is a batch with a deadline. In SQLite the lock file proves that no other runner lives, so whatever is
 //! `sending` when the ledger is opened belongs to the dead: [`Ledger::recover`] settles it, and must run before the first
-//! lease. Where several hosts share a store, a lease is recovered when its deadline has passed by the store's clock.
+//! lease. In PostgreSQL, which several hosts may share, a lease is recovered when its deadline has passed by the clock of the
+//! database, and not before, also where its runner is known to be dead: its POST may still be on its way. A runner that
+//! wakes after that finds its batch settled ([`LedgerError::SettledBefore`]) and changes nothing. Changes are made one
+//! at a time there, so that what is proved of one runner holds for several.
 //!
 //! # Holds, quarantine, history
 //!
@@ -69,7 +72,8 @@
 //!
 //! # Time
 //!
-//! Nothing in here reads a clock: `now` is epoch seconds from the caller.
+//! Nothing in here reads a clock: `now` is epoch seconds from the caller. Only leases in PostgreSQL go by the clock of the
+//! database.
 
 pub mod restate;
 pub mod row;
@@ -80,6 +84,7 @@ mod codes;
 mod core;
 mod error;
 mod gather;
+mod location;
 mod migrate;
 mod names;
 mod postgres;
@@ -89,6 +94,7 @@ mod store;
 
 pub use book::Book;
 pub use error::LedgerError;
+pub use location::{Location, Rehearsal};
 pub use postgres::{Address, AddressError, PasswordSource, PostgresLedger, Protection};
 pub use row::{Identity, RecordOutcome, Row};
 pub use sqlite::SqliteLedger;
@@ -202,7 +208,29 @@ pub struct Chunk {
     pub quarantined: Vec<QuarantinedText>,
     /// How far the input has been read after this chunk.
     pub progress: Option<Progress>,
+    /// What the reading carried over the points that it passed.
+    pub carried: Vec<Carried>,
 }
+
+/// What the reading of a source carries from one file into the next, so that the next can be read alone one day: in PBS logs a run
+/// begins in one file and ends in another. Kept as long as a reading passes the point once in [`CARRIED_DAYS`] days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// Where: a name for the file that comes next, or [`Carried::END`].
+    pub point: String,
+    /// The file that was read before.
+    pub after: String,
+    /// What: bytes that mean something to the reader alone.
+    pub state: Vec<u8>,
+}
+
+impl Carried {
+    /// Behind the last file.
+    pub const END: &str = "end";
+}
+
+/// Days after which what was carried over a point that no reading passes any more is forgotten.
+pub const CARRIED_DAYS: i64 = 100;
 
 /// What needs a person and has not been reported: rows (and texts) by what happened to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -375,6 +403,12 @@ pub trait Ledger: Send {
     /// # Errors
     /// Where the store fails.
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError>;
+
+    /// What the reading of a source carried over a point.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, LedgerError>;
 
     /// Counts and exact sums; costs nothing that grows with the number of rows.
     ///

@@ -1,54 +1,66 @@
-//! The ledger in SQLite, from outside: what each method promises, crash by crash. `model` tries what nobody thought of.
+//! The ledger from outside, the same tests on every database. `model` tries what nobody thought of.
 
 // Helpers of tests are not test functions themselves, and may stop a test all the same.
 // A slice of one clone reads as what it is: what was read again.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cloned_ref_to_slice_refs)]
 
-mod model;
+/// Everything on PostgreSQL.
+mod on_postgres;
+/// Everything on SQLite, and what only a file can be.
+mod on_sqlite;
+/// Several runners at once, and a server that goes away.
+mod several;
+/// Ledgers of every schema version.
+mod versions;
 
 use amie_usage::{Decimal, UsageType};
-use runner::ledger::restate::COLLISION;
 use runner::ledger::{
-    BatchId, Binding, Candidate, Chunk, Confirmed, Event, Find, HeldRun, HoldEnd, Ingested, LeaseRequest,
-    Leased, Ledger, LedgerError, List, Note, Person, Progress, QuarantinedText, RecordOutcome, Recovered,
-    Retry, Settled, Sighting, SourceFacts, SqliteLedger, State, What, envelope_bytes,
+    Binding, Candidate, Chunk, Confirmed, Find, HeldRun, Ingested, LeaseRequest, Leased, Ledger, LedgerError,
+    Person, RecordOutcome, Recovered, Settled, Sighting, SourceFacts, State,
 };
-use std::path::PathBuf;
 use std::sync::Arc;
-use tempfile::TempDir;
 
-const NOW: i64 = 1_800_000_000;
-const ADMIN: Person<'static> = Person { by: "root", why: "asked the user" };
+pub(crate) const NOW: i64 = 1_800_000_000;
+pub(crate) const ADMIN: Person<'static> = Person { by: "root", why: "asked the user" };
 
 pub(crate) fn binding() -> Binding {
     Binding { endpoint: "https://usage.example/api/v1".into(), site: "EXAMPLE".into() }
 }
 
-/// A ledger in a directory of its own, that can crash.
-pub(crate) struct Site {
-    _directory: TempDir,
-    path: PathBuf,
-    ledger: Option<SqliteLedger>,
+/// A place for a ledger of a test.
+pub(crate) trait Home: Sized {
+    /// An empty place; `None` where this machine has none.
+    fn find() -> Option<Self>;
+
+    /// Opens the ledger there as a runner does.
+    fn open(&self, now: i64) -> Result<Box<dyn Ledger>, LedgerError>;
+
+    /// So much time passes that every lease is over.
+    fn leases_end(&self) {}
 }
 
-impl Site {
-    pub(crate) fn new() -> Self {
-        // Memory where there is some: syncing a disk is not what these tests are about.
-        let shared = std::path::Path::new("/dev/shm");
-        let directory = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
-        let path = directory.path().join("ledger.db");
-        let ledger = Some(SqliteLedger::open(&path, &binding(), NOW).unwrap());
-        Self { _directory: directory, path, ledger }
+/// A ledger that can crash.
+pub(crate) struct Site<H> {
+    pub(crate) home: H,
+    ledger: Option<Box<dyn Ledger>>,
+}
+
+impl<H: Home> Site<H> {
+    pub(crate) fn new() -> Option<Self> {
+        let home = H::find()?;
+        let ledger = Some(home.open(NOW).unwrap());
+        Some(Self { home, ledger })
     }
 
-    pub(crate) fn ledger(&mut self) -> &mut SqliteLedger {
-        self.ledger.as_mut().unwrap()
+    pub(crate) fn ledger(&mut self) -> &mut dyn Ledger {
+        self.ledger.as_mut().unwrap().as_mut()
     }
 
-    /// The process dies and another one starts.
+    /// The process dies and another one starts, so much later that no lease is left.
     pub(crate) fn crash(&mut self, now: i64) -> Recovered {
         self.ledger = None;
-        let mut ledger = SqliteLedger::open(&self.path, &binding(), now).unwrap();
+        self.home.leases_end();
+        let mut ledger = self.home.open(now).unwrap();
         let recovered = ledger.recover(now).unwrap();
         self.ledger = Some(ledger);
         recovered
@@ -58,20 +70,20 @@ impl Site {
         assert_eq!(self.ledger().verify().unwrap(), []);
     }
 
-    fn take(&mut self, runs: &[Run]) -> Ingested {
+    pub(crate) fn take(&mut self, runs: &[Run]) -> Ingested {
         let report = self.ledger().ingest(&chunk(runs), NOW).unwrap();
         self.sound();
         report
     }
 
-    fn lease(&mut self, now: i64) -> Option<Leased> {
+    pub(crate) fn lease(&mut self, now: i64) -> Option<Leased> {
         let leased = self.ledger().lease(&LeaseRequest::new(UsageType::Compute, now)).unwrap();
         self.sound();
         leased
     }
 
     /// Leases everything and settles it with one outcome.
-    fn send(&mut self, outcome: &RecordOutcome, now: i64) -> Settled {
+    pub(crate) fn send(&mut self, outcome: &RecordOutcome, now: i64) -> Settled {
         let leased = self.lease(now).unwrap();
         let outcomes = vec![outcome.clone(); leased.records.len()];
         let settled = self.ledger().settle(leased.batch, &outcomes, "HTTP 200", now).unwrap();
@@ -79,17 +91,17 @@ impl Site {
         settled
     }
 
-    fn load(&mut self, run: &Run, charge: &str, at: i64) -> Confirmed {
+    pub(crate) fn load(&mut self, run: &Run, charge: &str, at: i64) -> Confirmed {
         let confirmed = self.ledger().confirm(&[loaded(run, charge, at)], at).unwrap();
         self.sound();
         confirmed
     }
 
-    fn state(&mut self, run: &Run) -> State {
+    pub(crate) fn state(&mut self, run: &Run) -> State {
         self.ledger().find(&Find::Key(run.key.clone()), 1).unwrap()[0].state
     }
 
-    fn words(&mut self, run: &Run) -> Vec<&'static str> {
+    pub(crate) fn words(&mut self, run: &Run) -> Vec<&'static str> {
         self.ledger().history(&run.key).unwrap().iter().map(|entry| entry.what.as_str()).collect()
     }
 }
@@ -126,7 +138,7 @@ impl Run {
     }
 
     /// The source says something else now.
-    fn restated(&self, charge: &str) -> Self {
+    pub(crate) fn restated(&self, charge: &str) -> Self {
         let mut run = Self { charge: charge.parse().unwrap(), source: self.source + 1, ..self.clone() };
         run.facts.end += 60;
         run.facts.elapsed += 60;
@@ -218,705 +230,6 @@ pub(crate) fn failed(run: &Run, error: &str, id: &str, at: Option<i64>) -> Sight
     }
 }
 
-fn unknown() -> RecordOutcome {
+pub(crate) fn unknown() -> RecordOutcome {
     RecordOutcome::Unknown("timeout".into())
-}
-
-#[test]
-fn a_run_goes_from_the_input_to_the_books() {
-    let mut site = Site::new();
-    let runs = [Run::new(2, "2.5"), Run::new(1, "0.1")];
-    let report = site.take(&runs);
-    assert_eq!(report, Ingested { inserted: 2, ..Ingested::default() });
-    assert_eq!(site.take(&runs), Ingested { unchanged: 2, ..Ingested::default() });
-
-    let leased = site.lease(NOW + 1).unwrap();
-    let payloads: Vec<_> = leased.records.iter().map(|record| record.payload.clone()).collect();
-    assert_eq!(payloads, [runs[1].payload().into_bytes(), runs[0].payload().into_bytes()], "in key order");
-    assert_eq!(site.lease(NOW + 1), None, "nobody else gets them");
-    let outcomes = [RecordOutcome::Accepted, RecordOutcome::Accepted];
-    site.ledger().settle(leased.batch, &outcomes, "HTTP 200", NOW + 2).unwrap();
-    let awaiting = site.ledger().awaiting().unwrap();
-    assert_eq!((awaiting.len(), awaiting[0].records, awaiting[0].earliest_sent), (1, 2, NOW + 1));
-
-    assert_eq!(site.load(&runs[0], "2.50", NOW + 60).loaded, 1);
-    assert_eq!(site.load(&runs[0], "2.50", NOW + 60).again, 1);
-    assert_eq!(site.load(&runs[1], "0.1", NOW + 61).loaded, 1);
-    assert!(site.ledger().awaiting().unwrap().is_empty());
-    let totals = site.ledger().totals().unwrap();
-    assert_eq!(totals.states.into_iter().collect::<Vec<_>>(), [(State::Loaded, 2)]);
-    assert_eq!(totals.charges.len(), 1);
-    assert_eq!(totals.charges[0].charge.to_string(), "2.6");
-    assert_eq!(site.words(&runs[0]), ["recorded", "leased", "accepted", "loaded"]);
-}
-
-#[test]
-fn sums_are_exact_by_resource_project_and_state() {
-    let mut site = Site::new();
-    // 0.1 ten times is not 1 in binary floating point.
-    let mut runs: Vec<Run> = (0..10).map(|number| Run::new(number, "0.1")).collect();
-    runs.push(Run { project: "TG-2".into(), ..Run::new(20, "12345678901234567890.000001") });
-    runs.push(Run { project: "TG-2".into(), ..Run::new(21, "0.000001") });
-    site.take(&runs);
-    let totals = site.ledger().totals().unwrap();
-    let sums: Vec<_> = totals
-        .charges
-        .iter()
-        .map(|total| (total.project.to_string(), total.records, total.charge.to_string()))
-        .collect();
-    assert_eq!(
-        sums,
-        [
-            ("TG-1".to_owned(), 10, "1".to_owned()),
-            ("TG-2".to_owned(), 2, "12345678901234567890.000002".to_owned())
-        ]
-    );
-}
-
-#[test]
-fn a_dead_sender_leaves_unknown_and_the_same_bytes_go_again() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    let first = site.lease(NOW + 1).unwrap();
-    assert_eq!(site.crash(NOW + 2), Recovered { batches: 1, records: 1 });
-    site.sound();
-    assert_eq!(site.state(&run), State::Unknown);
-    // While its fate is open, a newer version waits behind it.
-    site.take(&[run.restated("20")]);
-    let again = site.lease(NOW + 3).unwrap();
-    assert_eq!(again.records, first.records);
-    assert_ne!(again.batch, first.batch);
-    // The answer to the first batch comes too late to be believed.
-    let late = site.ledger().settle(first.batch, &[RecordOutcome::Accepted], "", NOW + 4);
-    assert!(matches!(late, Err(LedgerError::SettledBefore(_))), "{late:?}");
-    site.ledger().settle(again.batch, &[RecordOutcome::Accepted], "", NOW + 4).unwrap();
-    assert_eq!(site.load(&run, "10", NOW + 9).loaded, 1);
-    assert_eq!(site.lease(NOW + 10).unwrap().records[0].version, 2);
-    assert_eq!(site.crash(NOW + 11).records, 1);
-    assert_eq!(
-        site.words(&run),
-        [
-            "recorded", "leased", "lost", "restated", "leased", "accepted", "loaded", "promoted", "leased",
-            "lost"
-        ]
-    );
-}
-
-#[test]
-fn storage_of_unknown_fate_waits_for_a_sighting_or_a_person() {
-    for usage_type in [UsageType::Storage, UsageType::Adjustment] {
-        let mut site = Site::new();
-        let runs: Vec<Run> = (1..=3).map(|number| Run { usage_type, ..Run::new(number, "10") }).collect();
-        site.take(&runs);
-        let request = LeaseRequest::new(usage_type, NOW + 1);
-        assert_eq!(site.ledger().lease(&request).unwrap().unwrap().records.len(), 3);
-        site.crash(NOW + 2);
-        assert_eq!(site.ledger().lease(&request).unwrap(), None, "{usage_type:?}: never sent blindly again");
-        assert_eq!(site.ledger().groups(List::Unknown, 1).unwrap()[0].count, 3);
-
-        assert_eq!(site.load(&runs[0], "10", NOW + 5).loaded, 1);
-        site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6).unwrap();
-        site.ledger().resolve_unknown(&runs[2].key, false, ADMIN, NOW + 6).unwrap();
-        site.sound();
-        let states: Vec<State> = runs.iter().map(|run| site.state(run)).collect();
-        assert_eq!(states, [State::Loaded, State::Accepted, State::Pending]);
-        let leased = site.ledger().lease(&request).unwrap().unwrap();
-        assert_eq!(leased.records.len(), 1);
-        let twice = site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6);
-        assert!(matches!(twice, Err(LedgerError::Illegal { .. })));
-        let history = site.ledger().history(&runs[1].key).unwrap();
-        assert_eq!(history.last().unwrap().by.as_deref(), Some("root"));
-    }
-}
-
-#[test]
-fn accepting_the_old_version_does_not_settle_the_new_one() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    let newer = run.restated("20");
-    site.take(&[run.clone()]);
-    let leased = site.lease(NOW + 1).unwrap();
-    assert_eq!(site.take(&[newer.clone()]), Ingested { restated: 1, ..Ingested::default() });
-    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 2).unwrap();
-    site.sound();
-    assert_eq!(site.state(&run), State::Accepted);
-    assert_eq!(site.lease(NOW + 3), None, "the new one waits for the old one");
-    assert_eq!(site.load(&run, "20", NOW + 4).mismatched, 1, "nobody sent 20 yet");
-    assert_eq!(site.load(&run, "10", NOW + 4).loaded, 1);
-    let leased = site.lease(NOW + 5).unwrap();
-    assert_eq!(leased.records[0].payload, newer.payload().into_bytes());
-    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 6).unwrap();
-    // The load of the old charge is seen again, and confirms nothing.
-    let again = site.load(&run, "10", NOW + 4 - 1_000);
-    assert_eq!((again.loaded, again.stale), (0, 1));
-    assert_eq!(site.load(&run, "20", NOW + 7).loaded, 1);
-}
-
-#[test]
-fn a_new_version_goes_after_a_quiet_time() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    site.take(&[run.restated("20")]);
-    let quiet = LeaseRequest { quiet_seconds: 100, ..LeaseRequest::new(UsageType::Compute, NOW + 99) };
-    assert_eq!(site.ledger().lease(&quiet).unwrap(), None);
-    let leased = site.ledger().lease(&LeaseRequest { now: NOW + 100, ..quiet }).unwrap().unwrap();
-    assert_eq!(leased.records[0].version, 2);
-    site.sound();
-}
-
-#[test]
-fn not_sent_is_pending_again_and_zero_then_takes_it_back() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    let settled = site.send(&RecordOutcome::NotSent("connection refused".into()), NOW);
-    assert_eq!(settled, Settled { not_sent: 1, ..Settled::default() });
-    let zero = run.restated("0");
-    assert_eq!(site.take(&[zero.clone()]), Ingested { superseded: 1, ..Ingested::default() });
-    assert_eq!(site.take(&[zero]), Ingested { ignored: 1, ..Ingested::default() });
-    assert_eq!(site.lease(NOW + 1), None);
-    assert_eq!(site.take(&[run.restated("5")]), Ingested { revived: 1, ..Ingested::default() });
-    assert_eq!(site.lease(NOW + 1).unwrap().records[0].payload, run.restated("5").payload().into_bytes());
-}
-
-#[test]
-fn a_zero_is_sent_only_where_the_service_may_hold_something() {
-    let mut site = Site::new();
-    let (never, maybe) = (Run::new(1, "0"), Run::new(2, "7"));
-    assert_eq!(site.take(&[never]), Ingested { ignored: 1, ..Ingested::default() });
-    site.take(&[maybe.clone()]);
-    site.send(&unknown(), NOW);
-    let mut zero = maybe.restated("0");
-    zero.facts.end -= 30;
-    assert_eq!(site.take(&[zero.clone()]), Ingested { restated: 1, ..Ingested::default() });
-    site.send(&RecordOutcome::Accepted, NOW + 1);
-    site.load(&maybe, "7", NOW + 2);
-    site.send(&RecordOutcome::Accepted, NOW + 3);
-    assert_eq!(site.load(&maybe, "0", NOW + 4).loaded, 1);
-}
-
-#[test]
-fn a_batch_is_settled_once_and_whole() {
-    let mut site = Site::new();
-    site.take(&[Run::new(1, "10"), Run::new(2, "10")]);
-    let leased = site.lease(NOW).unwrap();
-    let few = site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW);
-    assert!(matches!(few, Err(LedgerError::OutcomeCount { records: 2, outcomes: 1, .. })), "{few:?}");
-    let none = site.ledger().settle(BatchId(99), &[], "", NOW);
-    assert!(matches!(none, Err(LedgerError::NoSuchBatch(99))), "{none:?}");
-    let outcomes = [RecordOutcome::Accepted, RecordOutcome::Refused("no such user".into())];
-    let settled = site.ledger().settle(leased.batch, &outcomes, "HTTP 200", NOW).unwrap();
-    assert_eq!(settled, Settled { accepted: 1, rejected: 1, ..Settled::default() });
-    let before = site.ledger().totals().unwrap();
-    let twice = site.ledger().settle(leased.batch, &[unknown(), unknown()], "", NOW);
-    assert!(matches!(twice, Err(LedgerError::SettledBefore(_))), "{twice:?}");
-    assert_eq!(site.ledger().totals().unwrap(), before);
-    site.sound();
-    assert_eq!(site.words(&Run::new(1, "10")), ["recorded", "leased", "accepted"]);
-    assert_eq!(site.words(&Run::new(2, "10")), ["recorded", "leased", "refused"]);
-}
-
-#[test]
-fn refused_rows_wait_for_a_change_or_a_person() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone(), Run::new(2, "10")]);
-    site.send(&RecordOutcome::Refused("no such user".into()), NOW);
-    assert_eq!(site.lease(NOW + 1), None);
-    assert_eq!(site.take(&[run.clone()]).unchanged, 1);
-    let groups = site.ledger().groups(List::Rejected, 1).unwrap();
-    assert_eq!(
-        (groups[0].reason.as_str(), groups[0].count, groups[0].examples.len()),
-        ("no such user", 2, 1)
-    );
-    assert_eq!(site.ledger().troubled(State::Rejected, "", 10).unwrap().len(), 2);
-
-    // Another login, and even another resource: the service holds nothing of it.
-    let mapped = Run { user: "alice2".into(), resource: "gpu.example".into(), ..run.clone() };
-    assert_eq!(site.take(&[mapped.clone()]), Ingested { replaced: 1, ..Ingested::default() });
-    assert_eq!(site.ledger().retry(&Retry::Rejected(Some("other".into())), ADMIN, NOW + 2).unwrap(), 0);
-    assert_eq!(site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 2).unwrap(), 1);
-    site.sound();
-    assert_eq!(site.send(&RecordOutcome::Accepted, NOW + 3).accepted, 2);
-    assert_eq!(site.load(&run, "10", NOW + 4).foreign, 1, "the old identity is nobody's");
-    assert_eq!(site.load(&mapped, "10", NOW + 4).loaded, 1);
-    let wrong = site.ledger().retry(&Retry::Keys(vec![run.key.clone()]), ADMIN, NOW + 2);
-    assert!(matches!(wrong, Err(LedgerError::Illegal { .. })), "{wrong:?}");
-}
-
-#[test]
-fn failures_are_believed_once() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    let failure = failed(&run, "no allocation", "7", None);
-    assert_eq!(site.ledger().confirm(&[failure.clone()], NOW + 10).unwrap().failed, 1);
-    assert_eq!(site.state(&run), State::Failed);
-    site.ledger().retry(&Retry::Failed(None), ADMIN, NOW + 20).unwrap();
-    site.send(&RecordOutcome::Accepted, NOW + 30);
-    assert_eq!(site.ledger().confirm(&[failure], NOW + 40).unwrap().stale, 1, "that one is known");
-    let old = failed(&run, "no allocation", "8", Some(NOW - 1_000));
-    assert_eq!(site.ledger().confirm(&[old], NOW + 40).unwrap().stale, 1, "that one is of an earlier send");
-    assert_eq!(site.state(&run), State::Accepted);
-    assert_eq!(site.load(&run, "10", NOW + 50).loaded, 1);
-    // No submit time and no reference of ours: it could be any run of this job.
-    let Sighting::Failed { usage_type, resource, local_record_id, error, .. } = failed(&run, "x", "9", None)
-    else {
-        unreachable!()
-    };
-    let vague = Sighting::Failed {
-        usage_type,
-        resource,
-        local_record_id,
-        submit: None,
-        error,
-        failed_id: None,
-        local_reference: None,
-        processed_at: None,
-    };
-    assert_eq!(site.ledger().confirm(&[vague], NOW + 60).unwrap().incomplete, 1);
-}
-
-#[test]
-fn a_late_load_of_an_older_charge_is_an_alarm_noted_once() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    site.load(&run, "10", NOW + 10);
-    for _ in 0..2 {
-        assert_eq!(site.load(&run, "9", NOW + 20).mismatched, 1, "it is counted as long as it is so");
-    }
-    let noted = site.ledger().history(&run.key).unwrap();
-    let alarms = noted.iter().filter(|entry| entry.what == What::Noted(Note::Mismatched)).count();
-    assert_eq!(alarms, 1);
-    let Sighting::Loaded { usage_type, resource, local_record_id, charge, charge_places, loaded_at, .. } =
-        loaded(&run, "10", NOW + 20)
-    else {
-        unreachable!()
-    };
-    let other = Sighting::Loaded {
-        usage_type,
-        resource: resource.clone(),
-        local_record_id: local_record_id.clone(),
-        submit: Some(run.submit + 1),
-        charge,
-        charge_places,
-        loaded_at,
-    };
-    let none = Sighting::Loaded {
-        usage_type,
-        resource,
-        local_record_id,
-        submit: None,
-        charge,
-        charge_places,
-        loaded_at,
-    };
-    let confirmed = site.ledger().confirm(&[other, none], NOW + 30).unwrap();
-    assert_eq!(
-        (confirmed.foreign, confirmed.incomplete),
-        (1, 1),
-        "another run of the same job, and who knows which"
-    );
-}
-
-#[test]
-fn rules_and_mapping_never_reprice_silently() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone(), Run::new(2, "1.5")]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    let priced = Run { charge: "11".parse().unwrap(), ..run.clone() };
-    let moved = Run { project: "TG-9".into(), ..run.clone() };
-    assert_eq!(
-        site.take(&[priced.clone()]),
-        Ingested { drifted: 1, drifted_first: 1, ..Ingested::default() }
-    );
-    assert_eq!(site.take(&[priced.clone()]), Ingested { drifted: 1, ..Ingested::default() });
-    assert_eq!(site.take(&[moved]), Ingested { drifted: 1, ..Ingested::default() });
-    assert_eq!(site.state(&run), State::Accepted);
-    assert_eq!(site.words(&run), ["recorded", "leased", "accepted", "drifted"]);
-
-    let preview = site.ledger().preview(&chunk(&[priced.clone(), Run::new(2, "1.5")])).unwrap();
-    assert_eq!(preview.len(), 1);
-    let sums = (preview[0].records, preview[0].old.to_string(), preview[0].new.to_string());
-    assert_eq!(sums, (1, "10".to_owned(), "11".to_owned()));
-    let report = site.ledger().restate(&chunk(&[priced.clone()]), ADMIN, NOW + 1).unwrap();
-    assert_eq!(report, Ingested { restated: 1, ..Ingested::default() });
-    site.load(&run, "10", NOW + 2);
-    assert_eq!(site.lease(NOW + 3).unwrap().records[0].payload, priced.payload().into_bytes());
-}
-
-#[test]
-fn another_source_digest_with_the_same_payload_does_not_open_a_back_door_for_repricing() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    // The source changed in something that is not charged; then a rate changes.
-    let touched = Run { source: 2, ..run.clone() };
-    assert_eq!(site.take(&[touched.clone()]).unchanged, 1);
-    let priced = Run { charge: "11".parse().unwrap(), ..touched };
-    assert_eq!(site.take(&[priced]).drifted, 1);
-}
-
-#[test]
-fn false_restatements_are_held_beside_the_row() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone(), Run::new(2, "10")]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    let mut grown = run.restated("12");
-    grown.facts.requeued = true;
-    let mut repaired = Run::new(2, "0");
-    repaired.source = 2;
-    repaired.facts.elapsed = 0;
-    repaired.facts.end = repaired.facts.start;
-    let both = [grown.clone(), repaired.clone()];
-    assert_eq!(site.take(&both), Ingested { held: 2, ..Ingested::default() });
-    assert_eq!(site.take(&both), Ingested { held_again: 2, ..Ingested::default() });
-    assert_eq!(site.state(&run), State::Accepted);
-    assert_eq!(site.ledger().totals().unwrap().held_total, 2);
-    let reasons: Vec<String> =
-        site.ledger().groups(List::Holds, 3).unwrap().into_iter().map(|group| group.reason).collect();
-    assert_eq!(reasons, ["grown-by-requeue", "runaway-repair"]);
-    // One was true after all, the other is waived and stays so.
-    assert_eq!(site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
-    site.ledger().close_holds(&[repaired.key.clone()], HoldEnd::Waived, ADMIN, NOW + 1).unwrap();
-    site.sound();
-    assert_eq!(site.take(&both), Ingested { unchanged: 1, waived: 1, ..Ingested::default() });
-    assert_eq!(site.ledger().totals().unwrap().held_total, 0);
-    site.load(&run, "10", NOW + 2);
-    assert_eq!(site.lease(NOW + 3).unwrap().records[0].payload, grown.payload().into_bytes());
-}
-
-#[test]
-fn a_frozen_identity_does_not_change() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    let renamed = Run { id: "1.c1".into(), ..run.clone() };
-    site.take(&[run.clone()]);
-    assert_eq!(site.take(&[renamed.clone()]).replaced, 1, "nothing was sent yet");
-    assert_eq!(site.take(&[run.clone()]).replaced, 1);
-    let leased = site.lease(NOW).unwrap();
-    assert_eq!(site.take(&[renamed.clone()]).held, 1, "it is on the wire");
-    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW).unwrap();
-    assert_eq!(site.take(&[renamed.clone()]).held_again, 1);
-    let refused = site.ledger().approve(&[run.key.clone()], ADMIN, NOW);
-    assert!(matches!(refused, Err(LedgerError::CannotApprove { .. })), "{refused:?}");
-    let hold = site.ledger().hold(&run.key).unwrap().unwrap();
-    assert!(hold.reason == "identity-changed" && hold.detail.contains("1.c1"), "{hold:?}");
-    assert_eq!(site.load(&run, "10", NOW + 1).loaded, 1);
-}
-
-#[test]
-fn two_keys_never_share_an_identity() {
-    let mut site = Site::new();
-    let first = Run::new(1, "10");
-    let twin = Run { key: "pbs/s1/1".into(), ..Run::new(1, "20") };
-    // In one chunk (the fast path), and again in another.
-    assert_eq!(
-        site.take(&[first.clone(), twin.clone()]),
-        Ingested { inserted: 1, held: 1, ..Ingested::default() }
-    );
-    let (owner, held) = if site.state(&twin) == State::Pending { (twin, first) } else { (first, twin) };
-    assert_eq!(site.take(&[held.clone()]), Ingested { held_again: 1, ..Ingested::default() });
-    assert_eq!(site.ledger().hold(&held.key).unwrap().unwrap().reason, COLLISION);
-    let refused = site.ledger().approve(&[held.key.clone()], ADMIN, NOW);
-    assert!(matches!(refused, Err(LedgerError::CannotApprove { .. })), "{refused:?}");
-    // The owner's run is gone: now the other one may use the identity.
-    assert_eq!(site.take(&[owner.restated("0")]).superseded, 1);
-    assert_eq!(site.take(&[held.clone()]).released, 1);
-    assert_eq!(site.take(&[owner.restated("3")]), Ingested { held: 1, ..Ingested::default() });
-    assert_eq!(site.lease(NOW).unwrap().records.len(), 1);
-}
-
-#[test]
-fn a_held_run_is_released_when_it_maps() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    let unmapped = held(&run, "unknown-project", false);
-    assert_eq!(site.ledger().ingest(&unmapped, NOW).unwrap().held, 1);
-    assert_eq!(site.ledger().ingest(&unmapped, NOW + 1).unwrap().held_again, 1);
-    site.sound();
-    let found = site.ledger().find(&Find::Job("1".into()), 10).unwrap();
-    assert_eq!((found.len(), found[0].state), (1, State::Held));
-    assert!(site.ledger().open_holds_with_other_rules(1, "", 10).unwrap().is_empty());
-    let open = site.ledger().open_holds_with_other_rules(2, "", 10).unwrap();
-    assert_eq!((open.len(), open[0].run.as_str(), open[0].first_seen), (1, r#"{"job_id":"1"}"#, NOW));
-    assert_eq!((open[0].last_seen, open[0].file.as_str()), (NOW + 1, "sacct.txt"));
-    assert!(site.ledger().open_holds_with_other_rules(2, &run.key, 10).unwrap().is_empty(), "pages end");
-    let nothing = site.ledger().approve(&[run.key.clone()], ADMIN, NOW);
-    assert!(matches!(nothing, Err(LedgerError::CannotApprove { .. })), "there is no record to approve");
-
-    assert_eq!(site.take(&[run.clone()]), Ingested { released: 1, ..Ingested::default() });
-    assert_eq!(site.ledger().hold(&run.key).unwrap().unwrap().closed.unwrap().how, "released");
-    assert_eq!(site.state(&run), State::Pending);
-    // And back, as long as nothing was taken.
-    assert_eq!(site.ledger().ingest(&unmapped, NOW + 2).unwrap().held, 1);
-    site.sound();
-    assert_eq!(site.state(&run), State::Held);
-    assert_eq!(site.words(&run), ["held", "released", "hold-closed", "held"]);
-}
-
-#[test]
-fn a_waiver_stays_while_reason_and_source_stay() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.ledger().ingest(&held(&run, "unknown-user", false), NOW).unwrap();
-    site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
-    site.sound();
-    assert_eq!(site.state(&run), State::Superseded);
-    assert_eq!(site.ledger().ingest(&held(&run, "unknown-user", false), NOW).unwrap().waived, 1);
-    assert_eq!(site.take(&[run.clone()]).waived, 1, "a person said never");
-    assert_eq!(site.ledger().ingest(&held(&run, "unknown-project", false), NOW).unwrap().held, 1);
-    site.sound();
-    let other = Run { source: 2, ..run.clone() };
-    site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
-    assert_eq!(site.ledger().ingest(&held(&other, "unknown-project", false), NOW).unwrap().held, 1);
-    site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
-    site.ledger().reopen_hold(&run.key, ADMIN, NOW).unwrap();
-    site.sound();
-    assert_eq!(site.state(&run), State::Held);
-    let none = site.ledger().reopen_hold(&run.key, ADMIN, NOW);
-    assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
-    let none = site.ledger().close_holds(&["nobody".to_owned()], HoldEnd::Waived, ADMIN, NOW);
-    assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
-}
-
-#[test]
-fn a_brake_is_let_go_by_an_approval() {
-    let mut site = Site::new();
-    let run = Run::new(1, "1000000");
-    let braked = held(&run, "max-charge", true);
-    site.ledger().ingest(&braked, NOW).unwrap();
-    assert_eq!(site.lease(NOW), None);
-    assert_eq!(site.ledger().hold(&run.key).unwrap().unwrap().candidate, Some(run.payload().into_bytes()));
-    assert_eq!(site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
-    site.sound();
-    // Every later night sees the same run, and mapping brakes it again.
-    let again = site.ledger().ingest(&braked, NOW + 2).unwrap();
-    assert_eq!(again, Ingested { unchanged: 1, ..Ingested::default() });
-    let leased = site.lease(NOW + 3).unwrap();
-    assert_eq!(leased.records[0].payload, run.payload().into_bytes());
-    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 3).unwrap();
-    assert_eq!(site.ledger().ingest(&braked, NOW + 4).unwrap().unchanged, 1);
-    let twice = site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 5);
-    assert!(matches!(twice, Err(LedgerError::NoSuchHold { .. })), "{twice:?}");
-    let history = site.ledger().history(&run.key).unwrap();
-    let approval = history.iter().find(|entry| entry.what == What::Moved(Event::Released)).unwrap();
-    assert_eq!((approval.by.as_deref(), approval.detail.as_str()), (Some("root"), "asked the user"));
-}
-
-#[test]
-fn a_held_run_beside_a_sent_row_leaves_it_alone() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    site.take(&[run.clone()]);
-    site.send(&RecordOutcome::Accepted, NOW);
-    // Only the tables lost the project: the row stays what it is.
-    let same = site.ledger().ingest(&held(&run, "unknown-project", false), NOW).unwrap();
-    assert_eq!(same, Ingested { drifted: 1, drifted_first: 1, ..Ingested::default() });
-    // The source changed too: somebody must look, or the change would be lost.
-    let changed = held(&run.restated("12"), "unknown-project", false);
-    assert_eq!(site.ledger().ingest(&changed, NOW).unwrap().held, 1);
-    site.sound();
-    assert_eq!(site.state(&run), State::Accepted);
-    assert_eq!(site.take(&[run.restated("12")]).restated, 1);
-    assert_eq!(site.ledger().totals().unwrap().held_total, 0);
-}
-
-#[test]
-fn quarantined_texts_are_counted_once() {
-    let mut site = Site::new();
-    let text = |text: &str, line| QuarantinedText {
-        reason: "columns".into(),
-        detail: "18 of 19".into(),
-        text: text.into(),
-        file: 0,
-        line,
-    };
-    let with = |texts: Vec<QuarantinedText>| Chunk { quarantined: texts, ..chunk(&[]) };
-    let first =
-        site.ledger().ingest(&with(vec![text("a|b", 3), text("c", 9), text("a|b", 12)]), NOW).unwrap();
-    assert_eq!((first.quarantined, first.quarantined_again), (2, 1));
-    let second = site.ledger().ingest(&with(vec![text("c", 4)]), NOW + 1).unwrap();
-    assert_eq!((second.quarantined, second.quarantined_again), (0, 1));
-    let other = Chunk { source: "pbs".into(), ..with(vec![text("c", 4)]) };
-    assert_eq!(site.ledger().ingest(&other, NOW).unwrap().quarantined, 1, "another source");
-    assert_eq!(site.ledger().totals().unwrap().quarantined_open, 3);
-    let groups = site.ledger().groups(List::Quarantine, 2).unwrap();
-    assert_eq!((groups[0].count, groups[0].examples[0].as_str()), (3, "sacct.txt:3"));
-    let open = site.ledger().quarantined(0, 10).unwrap();
-    assert_eq!((open[0].text.as_slice(), open[1].last_seen), (b"a|b".as_slice(), NOW + 1));
-    assert_eq!(site.ledger().close_quarantine(&[open[0].id, open[0].id], ADMIN, NOW).unwrap(), 1);
-    assert_eq!(site.ledger().totals().unwrap().quarantined_open, 2);
-}
-
-#[test]
-fn a_chunk_that_contradicts_itself_is_refused_whole() {
-    let mut site = Site::new();
-    let progress = Progress { path: "sacct.txt".into(), offset: 100, frames: 2, complete: true };
-    let mut beyond = chunk(&[Run::new(1, "10"), Run::new(2, "10")]);
-    beyond.progress = Some(progress.clone());
-    beyond.records[1].payload = 10..100_000;
-    let mut nofile = chunk(&[Run::new(1, "10")]);
-    nofile.records[0].file = 1;
-    let mut swapped = held(&Run::new(1, "10"), "max-charge", true);
-    swapped.held[0].key = "another".into();
-    for bad in [beyond, nofile, swapped] {
-        let refused = site.ledger().ingest(&bad, NOW);
-        assert!(matches!(refused, Err(LedgerError::BadChunk(_))), "{refused:?}");
-    }
-    assert_eq!(site.ledger().totals().unwrap().states.len(), 0);
-    assert_eq!(site.ledger().progress("slurm", "sacct.txt").unwrap(), None);
-
-    let good = Chunk { progress: Some(progress.clone()), ..chunk(&[Run::new(1, "10")]) };
-    site.ledger().ingest(&good, NOW).unwrap();
-    site.crash(NOW);
-    assert_eq!(site.ledger().progress("slurm", "sacct.txt").unwrap(), Some(progress));
-    assert_eq!(site.ledger().progress("pbs", "sacct.txt").unwrap(), None);
-}
-
-#[test]
-fn the_same_key_twice_in_one_chunk_is_taken_in_turn() {
-    let mut site = Site::new();
-    let run = Run::new(1, "10");
-    let twice = [run.clone(), run.clone(), run.restated("12")];
-    assert_eq!(site.take(&twice), Ingested { inserted: 1, unchanged: 1, replaced: 1, ..Ingested::default() });
-    assert_eq!(site.lease(NOW).unwrap().records[0].payload, run.restated("12").payload().into_bytes());
-}
-
-#[test]
-fn many_records_in_any_order_go_in_and_come_out() {
-    let mut site = Site::new();
-    // Past full groups, half of them known already, in an order that is nobody's.
-    let runs: Vec<Run> = (0..333).map(|number| Run::new(number * 7_919 % 1_000, "1")).collect();
-    let half: Vec<Run> = runs.iter().step_by(2).cloned().collect();
-    assert_eq!(site.take(&half).inserted, 167);
-    let rest = site.take(&runs);
-    assert_eq!((rest.inserted, rest.unchanged), (166, 167));
-    let mut seen = Vec::new();
-    while let Some(leased) = site
-        .ledger()
-        .lease(&LeaseRequest { max_records: 50, ..LeaseRequest::new(UsageType::Compute, NOW) })
-        .unwrap()
-    {
-        seen.extend(leased.records.iter().map(|record| (record.key.clone(), record.payload.clone())));
-    }
-    let mut expected: Vec<_> = runs.iter().map(|run| (run.key.clone(), run.payload().into_bytes())).collect();
-    expected.sort();
-    assert_eq!(seen, expected);
-    site.sound();
-}
-
-#[test]
-fn a_message_is_as_full_as_it_may_be_and_no_fuller() {
-    let mut site = Site::new();
-    let runs: Vec<Run> =
-        (0..200).map(|number| Run::new(number, &"9".repeat(1 + number as usize % 30))).collect();
-    site.take(&runs);
-    let mut left = runs.len();
-    let request = LeaseRequest { max_bytes: 1_000, ..LeaseRequest::new(UsageType::Compute, NOW) };
-    let mut previous: Option<(usize, usize)> = None;
-    while let Some(leased) = site.ledger().lease(&request).unwrap() {
-        let body = format!(
-            r#"{{"UsageType":"Compute","Records":[{}]}}"#,
-            leased
-                .records
-                .iter()
-                .map(|r| String::from_utf8_lossy(&r.payload).into_owned())
-                .collect::<Vec<_>>()
-                .join(",")
-        );
-        assert!(body.len() <= 1_000, "{}", body.len());
-        if let Some((length, _)) = previous {
-            assert!(length + 1 + leased.records[0].payload.len() > 1_000, "one more would have fitted");
-        }
-        previous = Some((body.len(), leased.records.len()));
-        left -= leased.records.len();
-    }
-    assert_eq!(left, 0);
-    assert_eq!(envelope_bytes(UsageType::Storage), r#"{"UsageType":"Storage","Records":[]}"#.len());
-    // What fits no message goes alone: the service decides.
-    site.take(&[Run::new(900, "1"), Run::new(901, "1")]);
-    let tiny = LeaseRequest { max_bytes: 10, ..request };
-    assert_eq!(site.ledger().lease(&tiny).unwrap().unwrap().records.len(), 1);
-}
-
-#[test]
-fn rows_are_found_by_job_and_record_id() {
-    let mut site = Site::new();
-    let ids = ["91", "91_4", "91.pbssrv", "910", "9"];
-    let runs: Vec<Run> =
-        (0..).zip(ids).map(|(number, id)| Run { id: id.into(), ..Run::new(number, "1") }).collect();
-    site.take(&runs);
-    let mut found = |what: Find| -> Vec<String> {
-        let rows = site.ledger().find(&what, 10).unwrap();
-        rows.into_iter().map(|row| row.wanted.unwrap().identity.local_record_id).collect()
-    };
-    assert_eq!(found(Find::Job("91".into())), ["91", "91_4", "91.pbssrv"]);
-    assert_eq!(found(Find::Record("91".into())), ["91"]);
-    assert_eq!(found(Find::Record("%".into())), Vec::<String>::new());
-    assert_eq!(found(Find::Key(runs[3].key.clone())), ["910"]);
-    let payload = site.ledger().payload(&runs[3].key).unwrap();
-    assert_eq!(payload, Some(runs[3].payload().into_bytes()));
-    assert!(matches!(site.ledger().payload("nobody"), Err(LedgerError::NoSuchKey(_))));
-    assert_eq!(site.ledger().history("nobody").unwrap(), []);
-}
-
-#[test]
-fn a_ledger_belongs_to_one_service_and_one_runner() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("ledger.db");
-    let first = SqliteLedger::open(&path, &binding(), NOW).unwrap();
-    let second = SqliteLedger::open(&path, &binding(), NOW);
-    assert!(matches!(second, Err(LedgerError::Busy { .. })), "{second:?}");
-    // Questions may be asked meanwhile, and nothing else.
-    let mut reader = SqliteLedger::open_reader(&path).unwrap();
-    assert_eq!((reader.binding(), reader.totals().unwrap().held_total), (&binding(), 0));
-    let refused = reader.ingest(&chunk(&[Run::new(1, "1")]), NOW);
-    assert!(matches!(refused, Err(LedgerError::ReadOnly { .. })), "{refused:?}");
-    drop(first);
-    let other = Binding { site: "OTHER".into(), ..binding() };
-    let error = SqliteLedger::open(&path, &other, NOW).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("EXAMPLE") && text.contains("OTHER") && text.contains("Name another"), "{text}");
-    assert!(SqliteLedger::open(&path, &binding(), NOW).is_ok());
-    assert!(matches!(SqliteLedger::open_reader(&path.join("no")), Err(LedgerError::Io { .. })));
-}
-
-#[test]
-fn what_is_no_ledger_is_refused_by_name() {
-    let directory = tempfile::tempdir().unwrap();
-    let text = directory.path().join("text.db");
-    std::fs::write(&text, "this is not a database, and it is longer than a header ".repeat(40)).unwrap();
-    let error = SqliteLedger::open(&text, &binding(), NOW).unwrap_err();
-    assert!(matches!(error, LedgerError::NotALedger { .. }), "{error}");
-    let nowhere = directory.path().join("no/such/place.db");
-    let error = SqliteLedger::open(&nowhere, &binding(), NOW).unwrap_err();
-    assert!(error.to_string().contains("no/such"), "{error}");
-
-    // A damaged page is found, and said.
-    let path = directory.path().join("ledger.db");
-    let mut ledger = SqliteLedger::open(&path, &binding(), NOW).unwrap();
-    let runs: Vec<Run> = (0..500).map(|number| Run::new(number, "1")).collect();
-    ledger.ingest(&chunk(&runs), NOW).unwrap();
-    drop(ledger);
-    let mut bytes = std::fs::read(&path).unwrap();
-    for page in bytes.chunks_mut(4096).skip(1) {
-        page[..64].fill(0xA5);
-    }
-    std::fs::write(&path, bytes).unwrap();
-    let error = match SqliteLedger::open(&path, &binding(), NOW) {
-        Err(error) => error,
-        Ok(mut ledger) => ledger.ingest(&chunk(&runs), NOW).unwrap_err(),
-    };
-    assert!(matches!(error, LedgerError::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains("backup"), "{error}");
 }

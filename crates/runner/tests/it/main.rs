@@ -11,8 +11,15 @@ mod json;
 mod kill;
 /// The ledger by itself.
 mod ledger;
+mod postgres_server;
 /// The sandbox as a command.
 mod sandbox;
+/// The key is in nothing that any command writes.
+mod secrecy;
+/// What goes over the wire as the configuration says, and a run that is asked to stop while it sends.
+mod sending;
+/// The command line over a ledger in PostgreSQL.
+mod shared_ledger;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;

@@ -61,6 +61,9 @@ fn wrong<T>(what: impl Into<String>, help: &'static str) -> Result<T, AddressErr
     Err(AddressError { what: what.into(), help })
 }
 
+/// Stands where `role@/database` names no host: a URL that has a role must have one.
+const NO_HOST: &str = "no-host.invalid";
+
 const SHAPE: &str = "use postgres://ROLE@HOST/DATABASE, for example postgres://amie@db.example.org/amie";
 
 impl Address {
@@ -86,7 +89,9 @@ impl Address {
         credential: Option<&str>,
         environment: &dyn Fn(&str) -> Option<PathBuf>,
     ) -> Result<Self, AddressError> {
-        let Ok(url) = Url::parse(text) else { return wrong("this is no address", SHAPE) };
+        let Ok(url) = Url::parse(&text.replacen("@/", &format!("@{NO_HOST}/"), 1)) else {
+            return wrong("this is no address", SHAPE);
+        };
         if url.password().is_some() {
             return wrong(
                 "a password does not belong into the configuration",
@@ -115,7 +120,7 @@ impl Address {
             }
         }
         let parts = [
-            ("host", url.host_str().map(str::to_owned)),
+            ("host", url.host_str().filter(|host| *host != NO_HOST).map(str::to_owned)),
             ("port", url.port().map(|port| port.to_string())),
             ("user", Some(url.username().to_owned())),
             ("dbname", Some(url.path().trim_start_matches('/').to_owned())),
@@ -192,18 +197,18 @@ impl Address {
                 let text = secret_file(file)?;
                 Ok(section(&text, service).and_then(|mut lines| lines.remove("password")))
             }
-            PasswordSource::NamedFile(path) => self.from_password_file(path),
+            PasswordSource::NamedFile(path) => self.look_up(path),
             PasswordSource::PasswordFile => {
                 let path = environment("PGPASSFILE").or_else(|| Some(environment("HOME")?.join(".pgpass")));
                 match path {
-                    Some(path) if path.exists() => self.from_password_file(&path),
+                    Some(path) if path.exists() => self.look_up(&path),
                     _ => Ok(None),
                 }
             }
         }
     }
 
-    fn from_password_file(&self, path: &Path) -> Result<Option<String>, String> {
+    fn look_up(&self, path: &Path) -> Result<Option<String>, String> {
         let text = secret_file(path)?;
         let host = if self.host.starts_with('/') { "localhost" } else { &self.host };
         let wanted = [host, &self.port.to_string(), &self.database, &self.user];

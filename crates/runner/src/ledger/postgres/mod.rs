@@ -123,12 +123,19 @@ fn lost(error: &tokio_postgres::Error) -> bool {
     };
     match error.code() {
         Some(code) => gone(code),
-        None => error.is_closed() || source_is::<std::io::Error>(error),
+        None => {
+            let mut sources = std::iter::successors(std::error::Error::source(error), |error| error.source());
+            error.is_closed() || sources.any(|source| source.is::<std::io::Error>())
+        }
     }
 }
 
-fn source_is<E: std::error::Error + 'static>(error: &dyn std::error::Error) -> bool {
-    std::iter::successors(error.source(), |error| error.source()).any(|source| source.is::<E>())
+/// True where the server is there, and its certificate is not what it should be.
+fn untrusted(error: &tokio_postgres::Error) -> bool {
+    std::iter::successors(std::error::Error::source(error), |error| error.source()).any(|source| {
+        let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    })
 }
 
 /// An error with everything below it: what tokio-postgres shows of itself is "db error".
@@ -183,7 +190,7 @@ impl PostgresLedger {
         let store = PostgresStore::new(address, Role::Reader);
         let open = || -> Result<Binding, Fail> {
             store.connected()?;
-            let version = store.version()?.ok_or_else(|| LedgerError::NotALedger { path: store.place() })?;
+            let version = store.version()?.ok_or_else(|| LedgerError::Missing { place: address.shown() })?;
             migrate::check(&store.place(), version, &MIGRATIONS)?;
             store.binding()
         };
@@ -257,7 +264,9 @@ impl PostgresStore {
         let client = loop {
             match connect(&self.address) {
                 Ok(client) => break client,
-                Err(Fail::Connect(error)) if before && lost(&error) && started.elapsed() < self.patience => {
+                Err(Fail::Connect(error))
+                    if before && lost(&error) && !untrusted(&error) && started.elapsed() < self.patience =>
+                {
                     std::thread::sleep(Duration::from_millis(250));
                 }
                 Err(fail) => return Err(fail),
@@ -579,11 +588,7 @@ impl Transactions for PostgresStore {
             }
             Fail::Connect(error) if error.code().is_none() => {
                 let detail = in_words(&error);
-                return if source_is::<rustls::Error>(&error) {
-                    refused(detail)
-                } else {
-                    unreachable(detail)
-                };
+                return if untrusted(&error) { refused(detail) } else { unreachable(detail) };
             }
             Fail::Connect(error) | Fail::Sql(error) => error,
         };

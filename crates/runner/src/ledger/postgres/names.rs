@@ -5,7 +5,7 @@ use super::{Fail, PostgresStore, short, storable};
 use crate::ledger::codes::{follows, signed, type_code, unsigned};
 use crate::ledger::row::Identity;
 use crate::ledger::store::{Identities, Names};
-use crate::ledger::{LedgerError, Progress};
+use crate::ledger::{Carried, LedgerError, Progress};
 use amie_usage::UsageType;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -172,6 +172,33 @@ impl Names for PostgresStore {
         let (offset, frames) = (signed(progress.offset), signed(progress.frames));
         let (source, path) = (self.id(source)?, storable(&progress.path));
         self.execute(sql, &[&source, &path.as_ref(), &offset, &frames, &progress.complete, &now])?;
+        Ok(())
+    }
+
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, Fail> {
+        let Some(source) = self.known_id(source)? else { return Ok(None) };
+        let sql = "SELECT after_file, state FROM carried WHERE source = $1 AND point = $2";
+        let found = self.query_one(sql, &[&source, &storable(point).as_ref()])?;
+        let read = |row: tokio_postgres::Row| {
+            Ok(Carried { point: point.to_owned(), after: row.try_get(0)?, state: row.try_get(1)? })
+        };
+        found.map(read).transpose()
+    }
+
+    fn set_carried(&self, source: &str, carried: &Carried, now: i64) -> Result<(), Fail> {
+        // Most nights it is what it was, and writing it again every week is enough to see that it is still wanted.
+        let sql = "INSERT INTO carried AS c (source, point, after_file, at, state) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (source, point) DO UPDATE \
+                   SET after_file = excluded.after_file, at = excluded.at, state = excluded.state \
+                   WHERE c.state <> excluded.state OR c.after_file <> excluded.after_file \
+                   OR c.at < excluded.at - 604800";
+        let (point, after) = (storable(&carried.point), storable(&carried.after));
+        self.execute(sql, &[&self.id(source)?, &point.as_ref(), &after.as_ref(), &now, &carried.state])?;
+        Ok(())
+    }
+
+    fn drop_carried(&self, source: &str, before: i64) -> Result<(), Fail> {
+        self.execute("DELETE FROM carried WHERE source = $1 AND at < $2", &[&self.id(source)?, &before])?;
         Ok(())
     }
 }

@@ -3,12 +3,16 @@
 //! The service is as bad as it may be: it queues, loads in order, fails records, shows every load and failure that
 //! there ever was, and for storage it *adds* what it gets. The process dies between any two steps, answers get lost,
 //! and the clock goes back. In the end the service must hold each owed charge exactly once, the newest one, and the
-//! ledger must call exactly those loaded.
+//! ledger must call exactly those loaded. Where several runners share a ledger, one may fall asleep with messages in
+//! flight, another takes its leases over when their time has passed, and the sleeper wakes and settles too late.
 
-use super::{ADMIN, NOW, Run, Site, chunk, failed, held, loaded};
+use super::super::{ADMIN, Home, NOW, Run, chunk, failed, held, loaded};
+use super::{CASES, SEVERAL, Site};
 use amie_usage::{Decimal, UsageType};
 use proptest::prelude::*;
-use runner::ledger::{BatchId, Find, HoldEnd, LeaseRequest, Ledger, RecordOutcome, Retry, Sighting, State};
+use runner::ledger::{
+    BatchId, Find, HoldEnd, LeaseRequest, Ledger, LedgerError, RecordOutcome, Retry, Sighting, State,
+};
 use std::collections::BTreeMap;
 
 /// Runs 0 to 4 are jobs; 5 and 6 are storage readings, whose charge never changes.
@@ -31,6 +35,12 @@ enum Action {
     Answer { fates: Vec<Fate> },
     /// The process dies, with some messages in flight: these have arrived or not.
     Crash { arrived: Vec<bool> },
+    /// The runner falls asleep, with some messages in flight, until another has taken over its leases.
+    Sleep { arrived: Vec<bool> },
+    /// A runner that slept wakes with an answer.
+    Wake { fate: Fate },
+    /// Both runners are awake: the other one does what comes next.
+    Swap,
     /// The service works on its queue: loads, or fails.
     Process { fails: Vec<bool> },
     /// We ask the service.
@@ -52,6 +62,15 @@ enum Fate {
     Refused,
 }
 
+fn outcome(fate: Fate) -> RecordOutcome {
+    match fate {
+        Fate::Accepted => RecordOutcome::Accepted,
+        Fate::ArrivedUnknown | Fate::LostUnknown => RecordOutcome::Unknown("timeout".into()),
+        Fate::NotSent => RecordOutcome::NotSent("refused".into()),
+        Fate::Refused => RecordOutcome::Refused("no such user".into()),
+    }
+}
+
 fn action() -> impl Strategy<Value = Action> {
     let fate = prop_oneof![
         4 => Just(Fate::Accepted),
@@ -60,7 +79,12 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Fate::NotSent),
         1 => Just(Fate::Refused),
     ];
-    prop_oneof![
+    let of_several = prop_oneof![
+        prop::collection::vec(any::<bool>(), 8).prop_map(|arrived| Action::Sleep { arrived }),
+        fate.clone().prop_map(|fate| Action::Wake { fate }),
+        Just(Action::Swap),
+    ];
+    let of_one = prop_oneof![
         6 => (0..RUNS, 0..4_u8).prop_map(|(run, charge)| Action::Ingest { run, charge }),
         1 => Just(Action::Reread),
         1 => (0..RUNS).prop_map(|run| Action::Hold { run }),
@@ -73,7 +97,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Retry),
         1 => Just(Action::Resolve),
         1 => (-200..200_i64).prop_map(|off| Action::Clock { off }),
-    ]
+    ];
+    if SEVERAL { prop_oneof![6 => of_one, 1 => of_several].boxed() } else { of_one.boxed() }
 }
 
 /// The service: what it queued, what it holds, and everything that it shows.
@@ -123,6 +148,9 @@ struct World {
     site: Site,
     service: Service,
     flights: Vec<(BatchId, Vec<Vec<u8>>)>,
+    /// The other runner, and the messages that were in flight when a runner fell asleep.
+    other: Option<Box<dyn Ledger>>,
+    slept: Vec<(BatchId, usize)>,
     /// What the source says now, with a number for each change of it.
     truth: BTreeMap<u32, Run>,
     changes: u128,
@@ -132,16 +160,18 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        Self {
-            site: Site::new(),
+    fn new() -> Option<Self> {
+        Some(Self {
+            site: Site::new()?,
             service: Service::default(),
             flights: Vec::new(),
+            other: None,
+            slept: Vec::new(),
             truth: BTreeMap::new(),
             changes: 0,
             clock: NOW,
             off: 0,
-        }
+        })
     }
 
     fn now(&self) -> i64 {
@@ -198,8 +228,12 @@ impl World {
                         }
                     }
                 }
+                self.other = None;
                 self.site.crash(now);
             }
+            Action::Sleep { arrived } => self.sleep(arrived),
+            Action::Wake { fate } => self.wake(*fate),
+            Action::Swap => self.swap(),
             Action::Process { fails } => {
                 let mut fails = fails.iter().cycle();
                 self.service.process(self.clock, || *fails.next().unwrap());
@@ -210,6 +244,40 @@ impl World {
             Action::Clock { off } => self.off = *off,
         }
         self.site.sound();
+    }
+
+    /// The other runner goes on; a second one is started where there is none.
+    fn swap(&mut self) {
+        let other = match self.other.take() {
+            Some(other) => other,
+            None => self.site.home.open(self.now()).unwrap(),
+        };
+        self.other = self.site.ledger.replace(other);
+    }
+
+    fn sleep(&mut self, arrived: &[bool]) {
+        let mut arrived = arrived.iter().cycle();
+        for (batch, payloads) in std::mem::take(&mut self.flights) {
+            self.slept.push((batch, payloads.len()));
+            for payload in payloads.iter().filter(|_| *arrived.next().unwrap()) {
+                self.service.take(payload);
+            }
+        }
+        self.site.home.leases_end();
+        self.swap();
+        let now = self.now();
+        self.site.ledger().recover(now).unwrap();
+    }
+
+    /// Whatever the sleeper was told, it is too late: what became of its messages is another's to find out.
+    fn wake(&mut self, fate: Fate) {
+        let Some((batch, records)) = self.slept.pop() else { return };
+        let now = self.now();
+        let totals = self.site.ledger().totals().unwrap();
+        let sleeper = self.other.as_mut().unwrap_or_else(|| self.site.ledger.as_mut().unwrap());
+        let late = sleeper.settle(batch, &vec![outcome(fate); records], "", now);
+        assert!(matches!(late, Err(LedgerError::SettledBefore(_))), "{late:?}");
+        assert_eq!(self.site.ledger().totals().unwrap(), totals);
     }
 
     fn reread(&mut self) {
@@ -238,12 +306,7 @@ impl World {
             if matches!(fate, Fate::Accepted | Fate::ArrivedUnknown) {
                 self.service.take(payload);
             }
-            outcomes.push(match fate {
-                Fate::Accepted => RecordOutcome::Accepted,
-                Fate::ArrivedUnknown | Fate::LostUnknown => RecordOutcome::Unknown("timeout".into()),
-                Fate::NotSent => RecordOutcome::NotSent("refused".into()),
-                Fate::Refused => RecordOutcome::Refused("no such user".into()),
-            });
+            outcomes.push(outcome(*fate));
         }
         self.site.ledger().settle(batch, &outcomes, "", now).unwrap();
     }
@@ -333,12 +396,18 @@ impl World {
     }
 }
 
+/// As many as the parent says, and more where thousands of cases are asked for.
+fn cases() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse::<u32>().ok());
+    CASES * (asked.unwrap_or(0) / 1_000).max(1)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn each_owed_charge_is_held_once_and_newest(actions in prop::collection::vec(action(), 1..40)) {
-        let mut world = World::new();
+        let Some(mut world) = World::new() else { return Ok(()) };
         for action in &actions {
             world.act(action);
         }

@@ -212,3 +212,14 @@ CREATE TABLE progress (
     at            bigint NOT NULL,
     PRIMARY KEY (source, path)
 );
+
+-- What the reading of a source carries from one file into the next: runs that are open there. `point` is the digest of the
+-- first line of the file that comes next, in hexadecimal, or `end`.
+CREATE TABLE carried (
+    source     bigint NOT NULL,
+    point      text COLLATE "C" NOT NULL,
+    after_file text NOT NULL,             -- the file read before
+    at         bigint NOT NULL,
+    state      bytea NOT NULL,
+    PRIMARY KEY (source, point)
+);

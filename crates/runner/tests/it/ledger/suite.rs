@@ -1,0 +1,697 @@
+//! What each method promises, crash by crash, on whatever database the parent module names.
+
+// A slice of one clone reads as what it is: what was read again.
+#![allow(clippy::cloned_ref_to_slice_refs)]
+
+use super::super::{ADMIN, NOW, Run, chunk, failed, held, loaded, unknown};
+use super::Site;
+use amie_usage::UsageType;
+use runner::ledger::restate::COLLISION;
+use runner::ledger::{
+    BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested, LeaseRequest, LedgerError, List,
+    Note, Progress, QuarantinedText, RecordOutcome, Recovered, Retry, Settled, Sighting, State, What,
+    envelope_bytes,
+};
+
+#[test]
+fn a_run_goes_from_the_input_to_the_books() {
+    let Some(mut site) = Site::new() else { return };
+    let runs = [Run::new(2, "2.5"), Run::new(1, "0.1")];
+    let report = site.take(&runs);
+    assert_eq!(report, Ingested { inserted: 2, ..Ingested::default() });
+    assert_eq!(site.take(&runs), Ingested { unchanged: 2, ..Ingested::default() });
+
+    let leased = site.lease(NOW + 1).unwrap();
+    let payloads: Vec<_> = leased.records.iter().map(|record| record.payload.clone()).collect();
+    assert_eq!(payloads, [runs[1].payload().into_bytes(), runs[0].payload().into_bytes()], "in key order");
+    assert_eq!(site.lease(NOW + 1), None, "nobody else gets them");
+    let outcomes = [RecordOutcome::Accepted, RecordOutcome::Accepted];
+    site.ledger().settle(leased.batch, &outcomes, "HTTP 200", NOW + 2).unwrap();
+    let awaiting = site.ledger().awaiting().unwrap();
+    assert_eq!((awaiting.len(), awaiting[0].records, awaiting[0].earliest_sent), (1, 2, NOW + 1));
+
+    assert_eq!(site.load(&runs[0], "2.50", NOW + 60).loaded, 1);
+    assert_eq!(site.load(&runs[0], "2.50", NOW + 60).again, 1);
+    assert_eq!(site.load(&runs[1], "0.1", NOW + 61).loaded, 1);
+    assert!(site.ledger().awaiting().unwrap().is_empty());
+    let totals = site.ledger().totals().unwrap();
+    assert_eq!(totals.states.into_iter().collect::<Vec<_>>(), [(State::Loaded, 2)]);
+    assert_eq!(totals.charges.len(), 1);
+    assert_eq!(totals.charges[0].charge.to_string(), "2.6");
+    assert_eq!(site.words(&runs[0]), ["recorded", "leased", "accepted", "loaded"]);
+}
+
+#[test]
+fn sums_are_exact_by_resource_project_and_state() {
+    let Some(mut site) = Site::new() else { return };
+    // 0.1 ten times is not 1 in binary floating point.
+    let mut runs: Vec<Run> = (0..10).map(|number| Run::new(number, "0.1")).collect();
+    runs.push(Run { project: "TG-2".into(), ..Run::new(20, "12345678901234567890.000001") });
+    runs.push(Run { project: "TG-2".into(), ..Run::new(21, "0.000001") });
+    site.take(&runs);
+    let totals = site.ledger().totals().unwrap();
+    let sums: Vec<_> = totals
+        .charges
+        .iter()
+        .map(|total| (total.project.to_string(), total.records, total.charge.to_string()))
+        .collect();
+    assert_eq!(
+        sums,
+        [
+            ("TG-1".to_owned(), 10, "1".to_owned()),
+            ("TG-2".to_owned(), 2, "12345678901234567890.000002".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn a_dead_sender_leaves_unknown_and_the_same_bytes_go_again() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    let first = site.lease(NOW + 1).unwrap();
+    assert_eq!(site.crash(NOW + 2), Recovered { batches: 1, records: 1 });
+    site.sound();
+    assert_eq!(site.state(&run), State::Unknown);
+    // While its fate is open, a newer version waits behind it.
+    site.take(&[run.restated("20")]);
+    let again = site.lease(NOW + 3).unwrap();
+    assert_eq!(again.records, first.records);
+    assert_ne!(again.batch, first.batch);
+    // The answer to the first batch comes too late to be believed.
+    let late = site.ledger().settle(first.batch, &[RecordOutcome::Accepted], "", NOW + 4);
+    assert!(matches!(late, Err(LedgerError::SettledBefore(_))), "{late:?}");
+    site.ledger().settle(again.batch, &[RecordOutcome::Accepted], "", NOW + 4).unwrap();
+    assert_eq!(site.load(&run, "10", NOW + 9).loaded, 1);
+    assert_eq!(site.lease(NOW + 10).unwrap().records[0].version, 2);
+    assert_eq!(site.crash(NOW + 11).records, 1);
+    assert_eq!(
+        site.words(&run),
+        [
+            "recorded", "leased", "lost", "restated", "leased", "accepted", "loaded", "promoted", "leased",
+            "lost"
+        ]
+    );
+}
+
+#[test]
+fn storage_of_unknown_fate_waits_for_a_sighting_or_a_person() {
+    for usage_type in [UsageType::Storage, UsageType::Adjustment] {
+        let Some(mut site) = Site::new() else { return };
+        let runs: Vec<Run> = (1..=3).map(|number| Run { usage_type, ..Run::new(number, "10") }).collect();
+        site.take(&runs);
+        let request = LeaseRequest::new(usage_type, NOW + 1);
+        assert_eq!(site.ledger().lease(&request).unwrap().unwrap().records.len(), 3);
+        site.crash(NOW + 2);
+        assert_eq!(site.ledger().lease(&request).unwrap(), None, "{usage_type:?}: never sent blindly again");
+        assert_eq!(site.ledger().groups(List::Unknown, 1).unwrap()[0].count, 3);
+
+        assert_eq!(site.load(&runs[0], "10", NOW + 5).loaded, 1);
+        site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6).unwrap();
+        site.ledger().resolve_unknown(&runs[2].key, false, ADMIN, NOW + 6).unwrap();
+        site.sound();
+        let states: Vec<State> = runs.iter().map(|run| site.state(run)).collect();
+        assert_eq!(states, [State::Loaded, State::Accepted, State::Pending]);
+        let leased = site.ledger().lease(&request).unwrap().unwrap();
+        assert_eq!(leased.records.len(), 1);
+        let twice = site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6);
+        assert!(matches!(twice, Err(LedgerError::Illegal { .. })));
+        let history = site.ledger().history(&runs[1].key).unwrap();
+        assert_eq!(history.last().unwrap().by.as_deref(), Some("root"));
+    }
+}
+
+#[test]
+fn accepting_the_old_version_does_not_settle_the_new_one() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let newer = run.restated("20");
+    site.take(&[run.clone()]);
+    let leased = site.lease(NOW + 1).unwrap();
+    assert_eq!(site.take(&[newer.clone()]), Ingested { restated: 1, ..Ingested::default() });
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 2).unwrap();
+    site.sound();
+    assert_eq!(site.state(&run), State::Accepted);
+    assert_eq!(site.lease(NOW + 3), None, "the new one waits for the old one");
+    assert_eq!(site.load(&run, "20", NOW + 4).mismatched, 1, "nobody sent 20 yet");
+    assert_eq!(site.load(&run, "10", NOW + 4).loaded, 1);
+    let leased = site.lease(NOW + 5).unwrap();
+    assert_eq!(leased.records[0].payload, newer.payload().into_bytes());
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 6).unwrap();
+    // The load of the old charge is seen again, and confirms nothing.
+    let again = site.load(&run, "10", NOW + 4 - 1_000);
+    assert_eq!((again.loaded, again.stale), (0, 1));
+    assert_eq!(site.load(&run, "20", NOW + 7).loaded, 1);
+}
+
+#[test]
+fn a_new_version_goes_after_a_quiet_time() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.take(&[run.restated("20")]);
+    let quiet = LeaseRequest { quiet_seconds: 100, ..LeaseRequest::new(UsageType::Compute, NOW + 99) };
+    assert_eq!(site.ledger().lease(&quiet).unwrap(), None);
+    let leased = site.ledger().lease(&LeaseRequest { now: NOW + 100, ..quiet }).unwrap().unwrap();
+    assert_eq!(leased.records[0].version, 2);
+    site.sound();
+}
+
+#[test]
+fn not_sent_is_pending_again_and_zero_then_takes_it_back() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    let settled = site.send(&RecordOutcome::NotSent("connection refused".into()), NOW);
+    assert_eq!(settled, Settled { not_sent: 1, ..Settled::default() });
+    let zero = run.restated("0");
+    assert_eq!(site.take(&[zero.clone()]), Ingested { superseded: 1, ..Ingested::default() });
+    assert_eq!(site.take(&[zero]), Ingested { ignored: 1, ..Ingested::default() });
+    assert_eq!(site.lease(NOW + 1), None);
+    assert_eq!(site.take(&[run.restated("5")]), Ingested { revived: 1, ..Ingested::default() });
+    assert_eq!(site.lease(NOW + 1).unwrap().records[0].payload, run.restated("5").payload().into_bytes());
+}
+
+#[test]
+fn a_zero_is_sent_only_where_the_service_may_hold_something() {
+    let Some(mut site) = Site::new() else { return };
+    let (never, maybe) = (Run::new(1, "0"), Run::new(2, "7"));
+    assert_eq!(site.take(&[never]), Ingested { ignored: 1, ..Ingested::default() });
+    site.take(&[maybe.clone()]);
+    site.send(&unknown(), NOW);
+    let mut zero = maybe.restated("0");
+    zero.facts.end -= 30;
+    assert_eq!(site.take(&[zero.clone()]), Ingested { restated: 1, ..Ingested::default() });
+    site.send(&RecordOutcome::Accepted, NOW + 1);
+    site.load(&maybe, "7", NOW + 2);
+    site.send(&RecordOutcome::Accepted, NOW + 3);
+    assert_eq!(site.load(&maybe, "0", NOW + 4).loaded, 1);
+}
+
+#[test]
+fn a_batch_is_settled_once_and_whole() {
+    let Some(mut site) = Site::new() else { return };
+    site.take(&[Run::new(1, "10"), Run::new(2, "10")]);
+    let leased = site.lease(NOW).unwrap();
+    let few = site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW);
+    assert!(matches!(few, Err(LedgerError::OutcomeCount { records: 2, outcomes: 1, .. })), "{few:?}");
+    let none = site.ledger().settle(BatchId(99), &[], "", NOW);
+    assert!(matches!(none, Err(LedgerError::NoSuchBatch(99))), "{none:?}");
+    let outcomes = [RecordOutcome::Accepted, RecordOutcome::Refused("no such user".into())];
+    let settled = site.ledger().settle(leased.batch, &outcomes, "HTTP 200", NOW).unwrap();
+    assert_eq!(settled, Settled { accepted: 1, rejected: 1, ..Settled::default() });
+    let before = site.ledger().totals().unwrap();
+    let twice = site.ledger().settle(leased.batch, &[unknown(), unknown()], "", NOW);
+    assert!(matches!(twice, Err(LedgerError::SettledBefore(_))), "{twice:?}");
+    assert_eq!(site.ledger().totals().unwrap(), before);
+    site.sound();
+    assert_eq!(site.words(&Run::new(1, "10")), ["recorded", "leased", "accepted"]);
+    assert_eq!(site.words(&Run::new(2, "10")), ["recorded", "leased", "refused"]);
+}
+
+#[test]
+fn refused_rows_wait_for_a_change_or_a_person() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone(), Run::new(2, "10")]);
+    site.send(&RecordOutcome::Refused("no such user".into()), NOW);
+    assert_eq!(site.lease(NOW + 1), None);
+    assert_eq!(site.take(&[run.clone()]).unchanged, 1);
+    let groups = site.ledger().groups(List::Rejected, 1).unwrap();
+    assert_eq!(
+        (groups[0].reason.as_str(), groups[0].count, groups[0].examples.len()),
+        ("no such user", 2, 1)
+    );
+    assert_eq!(site.ledger().troubled(State::Rejected, "", 10).unwrap().len(), 2);
+
+    // Another login, and even another resource: the service holds nothing of it.
+    let mapped = Run { user: "alice2".into(), resource: "gpu.example".into(), ..run.clone() };
+    assert_eq!(site.take(&[mapped.clone()]), Ingested { replaced: 1, ..Ingested::default() });
+    assert_eq!(site.ledger().retry(&Retry::Rejected(Some("other".into())), ADMIN, NOW + 2).unwrap(), 0);
+    assert_eq!(site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 2).unwrap(), 1);
+    site.sound();
+    assert_eq!(site.send(&RecordOutcome::Accepted, NOW + 3).accepted, 2);
+    assert_eq!(site.load(&run, "10", NOW + 4).foreign, 1, "the old identity is nobody's");
+    assert_eq!(site.load(&mapped, "10", NOW + 4).loaded, 1);
+    let wrong = site.ledger().retry(&Retry::Keys(vec![run.key.clone()]), ADMIN, NOW + 2);
+    assert!(matches!(wrong, Err(LedgerError::Illegal { .. })), "{wrong:?}");
+}
+
+#[test]
+fn failures_are_believed_once() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let failure = failed(&run, "no allocation", "7", None);
+    assert_eq!(site.ledger().confirm(&[failure.clone()], NOW + 10).unwrap().failed, 1);
+    assert_eq!(site.state(&run), State::Failed);
+    site.ledger().retry(&Retry::Failed(None), ADMIN, NOW + 20).unwrap();
+    site.send(&RecordOutcome::Accepted, NOW + 30);
+    assert_eq!(site.ledger().confirm(&[failure], NOW + 40).unwrap().stale, 1, "that one is known");
+    let old = failed(&run, "no allocation", "8", Some(NOW - 1_000));
+    assert_eq!(site.ledger().confirm(&[old], NOW + 40).unwrap().stale, 1, "that one is of an earlier send");
+    assert_eq!(site.state(&run), State::Accepted);
+    assert_eq!(site.load(&run, "10", NOW + 50).loaded, 1);
+    // No submit time and no reference of ours: it could be any run of this job.
+    let Sighting::Failed { usage_type, resource, local_record_id, error, .. } = failed(&run, "x", "9", None)
+    else {
+        unreachable!()
+    };
+    let vague = Sighting::Failed {
+        usage_type,
+        resource,
+        local_record_id,
+        submit: None,
+        error,
+        failed_id: None,
+        local_reference: None,
+        processed_at: None,
+    };
+    assert_eq!(site.ledger().confirm(&[vague], NOW + 60).unwrap().incomplete, 1);
+}
+
+#[test]
+fn a_late_load_of_an_older_charge_is_an_alarm_noted_once() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.load(&run, "10", NOW + 10);
+    for _ in 0..2 {
+        assert_eq!(site.load(&run, "9", NOW + 20).mismatched, 1, "it is counted as long as it is so");
+    }
+    let noted = site.ledger().history(&run.key).unwrap();
+    let alarms = noted.iter().filter(|entry| entry.what == What::Noted(Note::Mismatched)).count();
+    assert_eq!(alarms, 1);
+    let Sighting::Loaded { usage_type, resource, local_record_id, charge, charge_places, loaded_at, .. } =
+        loaded(&run, "10", NOW + 20)
+    else {
+        unreachable!()
+    };
+    let other = Sighting::Loaded {
+        usage_type,
+        resource: resource.clone(),
+        local_record_id: local_record_id.clone(),
+        submit: Some(run.submit + 1),
+        charge,
+        charge_places,
+        loaded_at,
+    };
+    let none = Sighting::Loaded {
+        usage_type,
+        resource,
+        local_record_id,
+        submit: None,
+        charge,
+        charge_places,
+        loaded_at,
+    };
+    let confirmed = site.ledger().confirm(&[other, none], NOW + 30).unwrap();
+    assert_eq!(
+        (confirmed.foreign, confirmed.incomplete),
+        (1, 1),
+        "another run of the same job, and who knows which"
+    );
+}
+
+#[test]
+fn rules_and_mapping_never_reprice_silently() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone(), Run::new(2, "1.5")]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let priced = Run { charge: "11".parse().unwrap(), ..run.clone() };
+    let moved = Run { project: "TG-9".into(), ..run.clone() };
+    assert_eq!(
+        site.take(&[priced.clone()]),
+        Ingested { drifted: 1, drifted_first: 1, ..Ingested::default() }
+    );
+    assert_eq!(site.take(&[priced.clone()]), Ingested { drifted: 1, ..Ingested::default() });
+    assert_eq!(site.take(&[moved]), Ingested { drifted: 1, ..Ingested::default() });
+    assert_eq!(site.state(&run), State::Accepted);
+    assert_eq!(site.words(&run), ["recorded", "leased", "accepted", "drifted"]);
+
+    let preview = site.ledger().preview(&chunk(&[priced.clone(), Run::new(2, "1.5")])).unwrap();
+    assert_eq!(preview.len(), 1);
+    let sums = (preview[0].records, preview[0].old.to_string(), preview[0].new.to_string());
+    assert_eq!(sums, (1, "10".to_owned(), "11".to_owned()));
+    let report = site.ledger().restate(&chunk(&[priced.clone()]), ADMIN, NOW + 1).unwrap();
+    assert_eq!(report, Ingested { restated: 1, ..Ingested::default() });
+    site.load(&run, "10", NOW + 2);
+    assert_eq!(site.lease(NOW + 3).unwrap().records[0].payload, priced.payload().into_bytes());
+}
+
+#[test]
+fn another_source_digest_with_the_same_payload_does_not_open_a_back_door_for_repricing() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    // The source changed in something that is not charged; then a rate changes.
+    let touched = Run { source: 2, ..run.clone() };
+    assert_eq!(site.take(&[touched.clone()]).unchanged, 1);
+    let priced = Run { charge: "11".parse().unwrap(), ..touched };
+    assert_eq!(site.take(&[priced]).drifted, 1);
+}
+
+#[test]
+fn false_restatements_are_held_beside_the_row() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone(), Run::new(2, "10")]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let mut grown = run.restated("12");
+    grown.facts.requeued = true;
+    let mut repaired = Run::new(2, "0");
+    repaired.source = 2;
+    repaired.facts.elapsed = 0;
+    repaired.facts.end = repaired.facts.start;
+    let both = [grown.clone(), repaired.clone()];
+    assert_eq!(site.take(&both), Ingested { held: 2, ..Ingested::default() });
+    assert_eq!(site.take(&both), Ingested { held_again: 2, ..Ingested::default() });
+    assert_eq!(site.state(&run), State::Accepted);
+    assert_eq!(site.ledger().totals().unwrap().held_total, 2);
+    let reasons: Vec<String> =
+        site.ledger().groups(List::Holds, 3).unwrap().into_iter().map(|group| group.reason).collect();
+    assert_eq!(reasons, ["grown-by-requeue", "runaway-repair"]);
+    // One was true after all, the other is waived and stays so.
+    assert_eq!(site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
+    site.ledger().close_holds(&[repaired.key.clone()], HoldEnd::Waived, ADMIN, NOW + 1).unwrap();
+    site.sound();
+    assert_eq!(site.take(&both), Ingested { unchanged: 1, waived: 1, ..Ingested::default() });
+    assert_eq!(site.ledger().totals().unwrap().held_total, 0);
+    site.load(&run, "10", NOW + 2);
+    assert_eq!(site.lease(NOW + 3).unwrap().records[0].payload, grown.payload().into_bytes());
+}
+
+#[test]
+fn a_frozen_identity_does_not_change() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let renamed = Run { id: "1.c1".into(), ..run.clone() };
+    site.take(&[run.clone()]);
+    assert_eq!(site.take(&[renamed.clone()]).replaced, 1, "nothing was sent yet");
+    assert_eq!(site.take(&[run.clone()]).replaced, 1);
+    let leased = site.lease(NOW).unwrap();
+    assert_eq!(site.take(&[renamed.clone()]).held, 1, "it is on the wire");
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW).unwrap();
+    assert_eq!(site.take(&[renamed.clone()]).held_again, 1);
+    let refused = site.ledger().approve(&[run.key.clone()], ADMIN, NOW);
+    assert!(matches!(refused, Err(LedgerError::CannotApprove { .. })), "{refused:?}");
+    let hold = site.ledger().hold(&run.key).unwrap().unwrap();
+    assert!(hold.reason == "identity-changed" && hold.detail.contains("1.c1"), "{hold:?}");
+    assert_eq!(site.load(&run, "10", NOW + 1).loaded, 1);
+}
+
+#[test]
+fn two_keys_never_share_an_identity() {
+    let Some(mut site) = Site::new() else { return };
+    let first = Run::new(1, "10");
+    let twin = Run { key: "pbs/s1/1".into(), ..Run::new(1, "20") };
+    // In one chunk (the fast path), and again in another.
+    assert_eq!(
+        site.take(&[first.clone(), twin.clone()]),
+        Ingested { inserted: 1, held: 1, ..Ingested::default() }
+    );
+    let (owner, held) = if site.state(&twin) == State::Pending { (twin, first) } else { (first, twin) };
+    assert_eq!(site.take(&[held.clone()]), Ingested { held_again: 1, ..Ingested::default() });
+    assert_eq!(site.ledger().hold(&held.key).unwrap().unwrap().reason, COLLISION);
+    let refused = site.ledger().approve(&[held.key.clone()], ADMIN, NOW);
+    assert!(matches!(refused, Err(LedgerError::CannotApprove { .. })), "{refused:?}");
+    // The owner's run is gone: now the other one may use the identity.
+    assert_eq!(site.take(&[owner.restated("0")]).superseded, 1);
+    assert_eq!(site.take(&[held.clone()]).released, 1);
+    assert_eq!(site.take(&[owner.restated("3")]), Ingested { held: 1, ..Ingested::default() });
+    assert_eq!(site.lease(NOW).unwrap().records.len(), 1);
+}
+
+#[test]
+fn a_held_run_is_released_when_it_maps() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let unmapped = held(&run, "unknown-project", false);
+    assert_eq!(site.ledger().ingest(&unmapped, NOW).unwrap().held, 1);
+    assert_eq!(site.ledger().ingest(&unmapped, NOW + 1).unwrap().held_again, 1);
+    site.sound();
+    let found = site.ledger().find(&Find::Job("1".into()), 10).unwrap();
+    assert_eq!((found.len(), found[0].state), (1, State::Held));
+    assert!(site.ledger().open_holds_with_other_rules(1, "", 10).unwrap().is_empty());
+    let open = site.ledger().open_holds_with_other_rules(2, "", 10).unwrap();
+    assert_eq!((open.len(), open[0].run.as_str(), open[0].first_seen), (1, r#"{"job_id":"1"}"#, NOW));
+    assert_eq!((open[0].last_seen, open[0].file.as_str()), (NOW + 1, "sacct.txt"));
+    assert!(site.ledger().open_holds_with_other_rules(2, &run.key, 10).unwrap().is_empty(), "pages end");
+    let nothing = site.ledger().approve(&[run.key.clone()], ADMIN, NOW);
+    assert!(matches!(nothing, Err(LedgerError::CannotApprove { .. })), "there is no record to approve");
+
+    assert_eq!(site.take(&[run.clone()]), Ingested { released: 1, ..Ingested::default() });
+    assert_eq!(site.ledger().hold(&run.key).unwrap().unwrap().closed.unwrap().how, "released");
+    assert_eq!(site.state(&run), State::Pending);
+    // And back, as long as nothing was taken.
+    assert_eq!(site.ledger().ingest(&unmapped, NOW + 2).unwrap().held, 1);
+    site.sound();
+    assert_eq!(site.state(&run), State::Held);
+    assert_eq!(site.words(&run), ["held", "released", "hold-closed", "held"]);
+}
+
+#[test]
+fn a_waiver_stays_while_reason_and_source_stay() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.ledger().ingest(&held(&run, "unknown-user", false), NOW).unwrap();
+    site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    site.sound();
+    assert_eq!(site.state(&run), State::Superseded);
+    assert_eq!(site.ledger().ingest(&held(&run, "unknown-user", false), NOW).unwrap().waived, 1);
+    assert_eq!(site.take(&[run.clone()]).waived, 1, "a person said never");
+    assert_eq!(site.ledger().ingest(&held(&run, "unknown-project", false), NOW).unwrap().held, 1);
+    site.sound();
+    let other = Run { source: 2, ..run.clone() };
+    site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    assert_eq!(site.ledger().ingest(&held(&other, "unknown-project", false), NOW).unwrap().held, 1);
+    site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    site.ledger().reopen_hold(&run.key, ADMIN, NOW).unwrap();
+    site.sound();
+    assert_eq!(site.state(&run), State::Held);
+    let none = site.ledger().reopen_hold(&run.key, ADMIN, NOW);
+    assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
+    let none = site.ledger().close_holds(&["nobody".to_owned()], HoldEnd::Waived, ADMIN, NOW);
+    assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
+}
+
+#[test]
+fn a_brake_is_let_go_by_an_approval() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "1000000");
+    let braked = held(&run, "max-charge", true);
+    site.ledger().ingest(&braked, NOW).unwrap();
+    assert_eq!(site.lease(NOW), None);
+    assert_eq!(site.ledger().hold(&run.key).unwrap().unwrap().candidate, Some(run.payload().into_bytes()));
+    assert_eq!(site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
+    site.sound();
+    // Every later night sees the same run, and mapping brakes it again.
+    let again = site.ledger().ingest(&braked, NOW + 2).unwrap();
+    assert_eq!(again, Ingested { unchanged: 1, ..Ingested::default() });
+    let leased = site.lease(NOW + 3).unwrap();
+    assert_eq!(leased.records[0].payload, run.payload().into_bytes());
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 3).unwrap();
+    assert_eq!(site.ledger().ingest(&braked, NOW + 4).unwrap().unchanged, 1);
+    let twice = site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 5);
+    assert!(matches!(twice, Err(LedgerError::NoSuchHold { .. })), "{twice:?}");
+    let history = site.ledger().history(&run.key).unwrap();
+    let approval = history.iter().find(|entry| entry.what == What::Moved(Event::Released)).unwrap();
+    assert_eq!((approval.by.as_deref(), approval.detail.as_str()), (Some("root"), "asked the user"));
+}
+
+#[test]
+fn a_held_run_beside_a_sent_row_leaves_it_alone() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    // Only the tables lost the project: the row stays what it is.
+    let same = site.ledger().ingest(&held(&run, "unknown-project", false), NOW).unwrap();
+    assert_eq!(same, Ingested { drifted: 1, drifted_first: 1, ..Ingested::default() });
+    // The source changed too: somebody must look, or the change would be lost.
+    let changed = held(&run.restated("12"), "unknown-project", false);
+    assert_eq!(site.ledger().ingest(&changed, NOW).unwrap().held, 1);
+    site.sound();
+    assert_eq!(site.state(&run), State::Accepted);
+    assert_eq!(site.take(&[run.restated("12")]).restated, 1);
+    assert_eq!(site.ledger().totals().unwrap().held_total, 0);
+}
+
+#[test]
+fn quarantined_texts_are_counted_once() {
+    let Some(mut site) = Site::new() else { return };
+    let text = |text: &str, line| QuarantinedText {
+        reason: "columns".into(),
+        detail: "18 of 19".into(),
+        text: text.into(),
+        file: 0,
+        line,
+    };
+    let with = |texts: Vec<QuarantinedText>| Chunk { quarantined: texts, ..chunk(&[]) };
+    let first =
+        site.ledger().ingest(&with(vec![text("a|b", 3), text("c", 9), text("a|b", 12)]), NOW).unwrap();
+    assert_eq!((first.quarantined, first.quarantined_again), (2, 1));
+    let second = site.ledger().ingest(&with(vec![text("c", 4)]), NOW + 1).unwrap();
+    assert_eq!((second.quarantined, second.quarantined_again), (0, 1));
+    let other = Chunk { source: "pbs".into(), ..with(vec![text("c", 4)]) };
+    assert_eq!(site.ledger().ingest(&other, NOW).unwrap().quarantined, 1, "another source");
+    assert_eq!(site.ledger().totals().unwrap().quarantined_open, 3);
+    let groups = site.ledger().groups(List::Quarantine, 2).unwrap();
+    assert_eq!((groups[0].count, groups[0].examples[0].as_str()), (3, "sacct.txt:3"));
+    let open = site.ledger().quarantined(0, 10).unwrap();
+    assert_eq!((open[0].text.as_slice(), open[1].last_seen), (b"a|b".as_slice(), NOW + 1));
+    assert_eq!(site.ledger().close_quarantine(&[open[0].id, open[0].id], ADMIN, NOW).unwrap(), 1);
+    assert_eq!(site.ledger().totals().unwrap().quarantined_open, 2);
+}
+
+#[test]
+fn a_chunk_that_contradicts_itself_is_refused_whole() {
+    let Some(mut site) = Site::new() else { return };
+    let progress = Progress { path: "sacct.txt".into(), offset: 100, frames: 2, complete: true };
+    let mut beyond = chunk(&[Run::new(1, "10"), Run::new(2, "10")]);
+    beyond.progress = Some(progress.clone());
+    beyond.records[1].payload = 10..100_000;
+    let mut nofile = chunk(&[Run::new(1, "10")]);
+    nofile.records[0].file = 1;
+    let mut swapped = held(&Run::new(1, "10"), "max-charge", true);
+    swapped.held[0].key = "another".into();
+    for bad in [beyond, nofile, swapped] {
+        let refused = site.ledger().ingest(&bad, NOW);
+        assert!(matches!(refused, Err(LedgerError::BadChunk(_))), "{refused:?}");
+    }
+    assert_eq!(site.ledger().totals().unwrap().states.len(), 0);
+    assert_eq!(site.ledger().progress("slurm", "sacct.txt").unwrap(), None);
+
+    let good = Chunk { progress: Some(progress.clone()), ..chunk(&[Run::new(1, "10")]) };
+    site.ledger().ingest(&good, NOW).unwrap();
+    site.crash(NOW);
+    assert_eq!(site.ledger().progress("slurm", "sacct.txt").unwrap(), Some(progress));
+    assert_eq!(site.ledger().progress("pbs", "sacct.txt").unwrap(), None);
+}
+
+#[test]
+fn what_a_reading_carries_is_kept_with_its_rows_and_forgotten_when_nobody_passes_there() {
+    let Some(mut site) = Site::new() else { return };
+    let carried = |point: &str, state: &[u8]| Carried {
+        point: point.into(),
+        after: "20261101".into(),
+        state: state.into(),
+    };
+    let first = vec![carried("a", &[1, 0, 255]), carried(Carried::END, b"later")];
+    let mut refused = Chunk { carried: first.clone(), ..chunk(&[Run::new(1, "10")]) };
+    refused.records[0].file = 1;
+    assert!(site.ledger().ingest(&refused, NOW).is_err());
+    assert_eq!(site.ledger().carried("slurm", "a").unwrap(), None, "neither the rows nor what was carried");
+
+    site.ledger().ingest(&Chunk { carried: first.clone(), ..chunk(&[Run::new(1, "10")]) }, NOW).unwrap();
+    site.crash(NOW);
+    assert_eq!(site.ledger().carried("slurm", "a").unwrap().as_ref(), first.first());
+    assert_eq!(site.ledger().carried("slurm", Carried::END).unwrap().as_ref(), first.last());
+    assert_eq!(site.ledger().carried("slurm", "b").unwrap(), None);
+    assert_eq!(site.ledger().carried("pbs", "a").unwrap(), None);
+
+    // The newest counts; what no reading passes any more is forgotten at last.
+    for day in 1..=CARRIED_DAYS {
+        let night = Chunk { carried: vec![carried(Carried::END, b"newer")], ..chunk(&[]) };
+        site.ledger().ingest(&night, NOW + day * 86_400).unwrap();
+    }
+    assert_eq!(site.ledger().carried("slurm", Carried::END).unwrap().unwrap().state, b"newer");
+    assert!(site.ledger().carried("slurm", "a").unwrap().is_some());
+    let later = NOW + (CARRIED_DAYS + 1) * 86_400;
+    site.ledger().ingest(&Chunk { carried: vec![carried("b", b"")], ..chunk(&[]) }, later).unwrap();
+    assert_eq!(site.ledger().carried("slurm", "a").unwrap(), None);
+    assert!(site.ledger().carried("slurm", Carried::END).unwrap().is_some());
+    site.sound();
+}
+
+#[test]
+fn the_same_key_twice_in_one_chunk_is_taken_in_turn() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let twice = [run.clone(), run.clone(), run.restated("12")];
+    assert_eq!(site.take(&twice), Ingested { inserted: 1, unchanged: 1, replaced: 1, ..Ingested::default() });
+    assert_eq!(site.lease(NOW).unwrap().records[0].payload, run.restated("12").payload().into_bytes());
+}
+
+#[test]
+fn many_records_in_any_order_go_in_and_come_out() {
+    let Some(mut site) = Site::new() else { return };
+    // Past full groups, half of them known already, in an order that is nobody's.
+    let runs: Vec<Run> = (0..333).map(|number| Run::new(number * 7_919 % 1_000, "1")).collect();
+    let half: Vec<Run> = runs.iter().step_by(2).cloned().collect();
+    assert_eq!(site.take(&half).inserted, 167);
+    let rest = site.take(&runs);
+    assert_eq!((rest.inserted, rest.unchanged), (166, 167));
+    let mut seen = Vec::new();
+    while let Some(leased) = site
+        .ledger()
+        .lease(&LeaseRequest { max_records: 50, ..LeaseRequest::new(UsageType::Compute, NOW) })
+        .unwrap()
+    {
+        seen.extend(leased.records.iter().map(|record| (record.key.clone(), record.payload.clone())));
+    }
+    let mut expected: Vec<_> = runs.iter().map(|run| (run.key.clone(), run.payload().into_bytes())).collect();
+    expected.sort();
+    assert_eq!(seen, expected);
+    site.sound();
+}
+
+#[test]
+fn a_message_is_as_full_as_it_may_be_and_no_fuller() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> =
+        (0..200).map(|number| Run::new(number, &"9".repeat(1 + number as usize % 30))).collect();
+    site.take(&runs);
+    let mut left = runs.len();
+    let request = LeaseRequest { max_bytes: 1_000, ..LeaseRequest::new(UsageType::Compute, NOW) };
+    let mut previous: Option<(usize, usize)> = None;
+    while let Some(leased) = site.ledger().lease(&request).unwrap() {
+        let body = format!(
+            r#"{{"UsageType":"Compute","Records":[{}]}}"#,
+            leased
+                .records
+                .iter()
+                .map(|r| String::from_utf8_lossy(&r.payload).into_owned())
+                .collect::<Vec<_>>()
+                .join(",")
+        );
+        assert!(body.len() <= 1_000, "{}", body.len());
+        if let Some((length, _)) = previous {
+            assert!(length + 1 + leased.records[0].payload.len() > 1_000, "one more would have fitted");
+        }
+        previous = Some((body.len(), leased.records.len()));
+        left -= leased.records.len();
+    }
+    assert_eq!(left, 0);
+    assert_eq!(envelope_bytes(UsageType::Storage), r#"{"UsageType":"Storage","Records":[]}"#.len());
+    // What fits no message goes alone: the service decides.
+    site.take(&[Run::new(900, "1"), Run::new(901, "1")]);
+    let tiny = LeaseRequest { max_bytes: 10, ..request };
+    assert_eq!(site.ledger().lease(&tiny).unwrap().unwrap().records.len(), 1);
+}
+
+#[test]
+fn rows_are_found_by_job_and_record_id() {
+    let Some(mut site) = Site::new() else { return };
+    let ids = ["91", "91_4", "91.pbssrv", "910", "9"];
+    let runs: Vec<Run> =
+        (0..).zip(ids).map(|(number, id)| Run { id: id.into(), ..Run::new(number, "1") }).collect();
+    site.take(&runs);
+    let mut found = |what: Find| -> Vec<String> {
+        let rows = site.ledger().find(&what, 10).unwrap();
+        rows.into_iter().map(|row| row.wanted.unwrap().identity.local_record_id).collect()
+    };
+    assert_eq!(found(Find::Job("91".into())), ["91", "91_4", "91.pbssrv"]);
+    assert_eq!(found(Find::Record("91".into())), ["91"]);
+    assert_eq!(found(Find::Record("%".into())), Vec::<String>::new());
+    assert_eq!(found(Find::Key(runs[3].key.clone())), ["910"]);
+    let payload = site.ledger().payload(&runs[3].key).unwrap();
+    assert_eq!(payload, Some(runs[3].payload().into_bytes()));
+    assert!(matches!(site.ledger().payload("nobody"), Err(LedgerError::NoSuchKey(_))));
+    assert_eq!(site.ledger().history("nobody").unwrap(), []);
+}
