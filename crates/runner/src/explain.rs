@@ -1,16 +1,16 @@
 //! Finds a job in the sources and says what mapping makes of it, and finds its rows in the ledger.
 
 use crate::config::Config;
-use crate::engine::job_rules;
+use crate::engine::{carried_to, job_rules};
 use crate::input::InputError;
 use crate::input::blocks::{Block, TooLong};
 use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Row};
+use crate::pipeline::folding::Folding;
 use crate::pipeline::format::{FileReader, Format};
-use crate::pipeline::{self, Emitted, File, Work};
+use crate::pipeline::{self, Emitted, File, Frames, Work};
 use crate::plan::Planned;
 use mapper::{Explanation, Mapper, Outcome, Rules, SourceRules};
-use parsers::pbs::Releases;
-use parsers::{Frame, Kind, Run};
+use parsers::{Frame, Kind, NoteKind, Run};
 use std::convert::Infallible;
 
 /// A frame of the input that is about the job.
@@ -56,6 +56,8 @@ const MOST_TEXT: usize = 8 << 10;
 
 struct ExplainWork<'a> {
     id: &'a str,
+    /// The PBS job that the id is about.
+    job: PbsJob<'a>,
     rules: &'a Rules,
     /// For texts in which users could have forged rows, and for texts in which nobody could.
     source: &'a SourceRules,
@@ -92,7 +94,7 @@ impl ExplainWork<'_> {
 impl Work for ExplainWork<'_> {
     type Output = Vec<Sighted>;
 
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Vec<Sighted> {
+    fn block(&self, file: &File, block: &Block, frames: Frames<'_>) -> Vec<Sighted> {
         let mut found = Vec::new();
         let forgeable = !file.reader.user_written_columns().is_empty();
         let mut mapper = Mapper::new(self.rules, if forgeable { self.source } else { self.safe });
@@ -108,7 +110,7 @@ impl Work for ExplainWork<'_> {
                 fate,
             });
         };
-        file.reader.read(block, source_offset, releases, |frame| match frame {
+        frames.visit(|frame| match frame {
             Frame::Run(run) => {
                 if self.is_meant(&mut mapper, &run) {
                     let fate = match run.kind {
@@ -135,7 +137,17 @@ impl Work for ExplainWork<'_> {
                     sighted(bad.place.line, bad.text, Fate::Quarantined(bad.reason.to_string()));
                 }
             }
-            Frame::Note(_) => {}
+            // What a PBS log says of a run before it ends: its charge may come from there.
+            Frame::Note(note) => {
+                let letter = match note.kind {
+                    NoteKind::Letter(letter) => letter,
+                    NoteKind::Repeated => b' ',
+                    _ => return,
+                };
+                if let Some(what) = about(letter).filter(|_| self.job.is_of(note.text)) {
+                    sighted(note.place.line, note.text, Fate::Informational(what));
+                }
+            }
         });
         found
     }
@@ -145,6 +157,73 @@ impl Work for ExplainWork<'_> {
     }
 }
 
+/// A PBS job as a person names it: by its id with or without the server, by a record's id (`91.pbssrv.r3`), by a ledger key.
+struct PbsJob<'a> {
+    id: &'a [u8],
+    /// Server and number, where the id is a key.
+    key: Option<(&'a [u8], Vec<u8>)>,
+}
+
+impl<'a> PbsJob<'a> {
+    fn new(id: &'a str) -> Self {
+        let mut parts = id.split('/');
+        let key = match (parts.next(), parts.next(), parts.next()) {
+            // Keys pad the numbers with zeros: `0000000091[0000004]`.
+            (Some("pbs"), Some(server), Some(number)) => {
+                let mut local = String::new();
+                for (index, part) in number.split('[').enumerate() {
+                    let trimmed = part.trim_start_matches('0');
+                    let zero = trimmed.is_empty() || trimmed == "]";
+                    local += if index > 0 { "[" } else { "" };
+                    local += if zero { "0" } else { "" };
+                    local += trimmed;
+                }
+                Some((server.as_bytes(), local.into_bytes()))
+            }
+            _ => None,
+        };
+        Self { id: id.as_bytes(), key }
+    }
+
+    /// Whether a record is about it.
+    fn is_of(&self, record: &[u8]) -> bool {
+        let Some(id) = record.splitn(4, |byte| *byte == b';').nth(2) else { return false };
+        let (local, server) = match memchr::memchr(b'.', id) {
+            Some(dot) => (id.get(..dot).unwrap_or_default(), id.get(dot + 1..).unwrap_or_default()),
+            None => (id, &[][..]),
+        };
+        match &self.key {
+            Some((wanted, number)) => {
+                local == number && server.split(|byte| *byte == b'.').next().unwrap_or_default() == *wanted
+            }
+            None => {
+                let behind = self.id.strip_prefix(id);
+                local == self.id || behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".r"))
+            }
+        }
+    }
+}
+
+/// What a PBS record of a job says that is no end of a run; `None` for the letters that say nothing of what was used.
+fn about(letter: u8) -> Option<&'static str> {
+    Some(match letter {
+        b'Q' => "Q: the job was queued",
+        b'S' => "S: a run began",
+        b's' => "s: the run lost nodes before it began",
+        b'u' => "u: nodes were released; this is what the run had until then",
+        b'c' => "c: this is what the run had from then on",
+        b'e' => "e: this is what a run that released nodes had at its end",
+        b'z' => "z: the run was suspended",
+        b'r' => "r: the run went on",
+        b'C' => "C: a checkpoint was made, and the run was held",
+        b'T' => "T: the run went on from a checkpoint",
+        b'D' => "D: the job was to be deleted",
+        b'A' => "A: the server gave the job up",
+        b' ' => "the same record again: it counts once",
+        _ => return None,
+    })
+}
+
 /// A job of a JSON document on one line, without its steps, which are no part of what is charged and most of the text.
 fn without_steps(element: &[u8]) -> Option<Vec<u8>> {
     let mut keys: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(element).ok()?;
@@ -152,17 +231,28 @@ fn without_steps(element: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&keys).ok()
 }
 
-/// Reads the sources and finds what they say of a job; and the files that could not be read.
+/// Reads the sources and finds what they say of a job; and the files that could not be read. `ledger` has what was carried
+/// out of files that are no longer there.
 #[must_use]
-pub fn in_sources(config: &Config, planned: &[Planned<'_>], id: &str) -> (Vec<Sighted>, Vec<InputError>) {
+pub fn in_sources(
+    config: &Config,
+    planned: &[Planned<'_>],
+    ledger: Option<&dyn Ledger>,
+    id: &str,
+) -> (Vec<Sighted>, Vec<InputError>) {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for planned in planned {
         let (Some(format), Some(source)) = (Format::of(planned.source), job_rules(planned.source)) else {
             continue;
         };
         let safe = source.for_safe_text();
-        let work = ExplainWork { id, rules: &config.rules, source, safe: &safe };
-        let read = pipeline::run(&format, &planned.files.files, None, &work, |emitted| {
+        let job = PbsJob::new(id);
+        let work = ExplainWork { id, job, rules: &config.rules, source, safe: &safe };
+        // A question is answered as well as it can be: without what was carried a run may be held that was charged.
+        let carried = ledger.and_then(|ledger| carried_to(planned, ledger).ok().flatten());
+        let mut folding =
+            carried.and_then(|carried| Folding::resume(&format, &carried, false).ok().flatten());
+        let read = pipeline::run(&format, &planned.files.files, None, folding.as_mut(), &work, |emitted| {
             if let Emitted::Output(_, sighted, _) = emitted {
                 found.extend(sighted);
             }

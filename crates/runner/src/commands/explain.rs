@@ -6,18 +6,20 @@ use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::explain::{Fate, Known, Sighted, in_ledger, in_sources};
-use runner::ledger::SqliteLedger;
+use runner::ledger::{Ledger, SqliteLedger};
 use runner::plan::plan;
 use std::io::{self, IsTerminal};
 
 pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
     let planned = plan(&config, None, &[])?;
-    let (sighted, problems) = in_sources(&config, &planned, &args.id);
-    let known = if config.ledger.exists() {
-        in_ledger(&SqliteLedger::open_reader(&config.ledger)?, &args.id)?
-    } else {
-        Vec::new()
+    let ledger =
+        if config.ledger.exists() { Some(SqliteLedger::open_reader(&config.ledger)?) } else { None };
+    let ledger = ledger.as_ref().map(|ledger| ledger as &dyn Ledger);
+    let (sighted, problems) = in_sources(&config, &planned, ledger, &args.id);
+    let known = match ledger {
+        Some(ledger) => in_ledger(ledger, &args.id)?,
+        None => Vec::new(),
     };
     for problem in &problems {
         say(format_args!("amie-runner: {}", escape(&problem.to_string())));

@@ -131,6 +131,10 @@ pub enum SourceKind {
     },
     /// PBS accounting logs.
     Pbs {
+        /// How to read the records.
+        reader: parsers::pbs::Reader,
+        /// How to put them together.
+        fold: parsers::pbs::FoldOptions,
         /// How its runs are mapped.
         mapping: SourceRules,
     },
@@ -690,7 +694,7 @@ impl Reading<'_> {
         )?;
         let kind = match kind {
             Known::Sacct => self.sacct(written, zone)?,
-            Known::Pbs => SourceKind::Pbs { mapping: self.mapping(written)? },
+            Known::Pbs => self.pbs(written, zone)?,
             Known::Quota => self.quota(source)?,
             Known::SacctJson => self.sacct_json(written)?,
         };
@@ -723,6 +727,18 @@ impl Reading<'_> {
         }
         let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
+    }
+
+    fn pbs(&mut self, source: &file::Source, zone: Tz) -> Option<SourceKind> {
+        let mut options = parsers::pbs::Options::default();
+        if let Some(names) = &source.gpu_resources {
+            if names.get_ref().is_empty() {
+                self.fail(names.span(), "gpu_resources: names at least one resource, for example [\"ngpus\"]");
+            }
+            options.gpu_resources.clone_from(names.get_ref());
+        }
+        let fold = parsers::pbs::FoldOptions { zone, ..Default::default() };
+        Some(SourceKind::Pbs { reader: parsers::pbs::Reader::new(options), fold, mapping: self.mapping(source)? })
     }
 
     fn sacct_json(&mut self, source: &file::Source) -> Option<SourceKind> {

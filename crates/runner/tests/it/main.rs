@@ -11,6 +11,8 @@ mod json;
 mod kill;
 /// The ledger by itself.
 mod ledger;
+/// PBS: the expected usage of every labelled job, runs that span files, what a log says besides.
+mod pbs;
 /// The sandbox as a command.
 mod sandbox;
 /// What a person sees who gets something wrong, and what is left when services do.
