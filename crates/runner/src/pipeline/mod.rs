@@ -150,8 +150,9 @@ pub fn run<W: Work, E: Send>(
     let (sender, receiver) = bounded(window);
     std::thread::scope(|scope| {
         scope.spawn(move || read_files(format, files, block_size.unwrap_or(BLOCK), &sender));
-        // When emitting fails, dropping the receiver ends the reading thread.
-        emit_in_order(&receiver, window, folding, work, &mut emit)
+        // It owns the receiver: when emitting fails, that is dropped, and the reading thread ends instead of waiting for
+        // ever for room in the channel.
+        emit_in_order(receiver, window, folding, work, &mut emit)
     })
 }
 
@@ -220,7 +221,7 @@ fn read_file(
 }
 
 fn emit_in_order<W: Work, E>(
-    receiver: &Receiver<Message>,
+    receiver: Receiver<Message>,
     window: usize,
     mut folding: Option<&mut Folding>,
     work: &W,
