@@ -142,6 +142,12 @@ impl Rules {
         self.digest
     }
 
+    /// True where a formula names what exclusive placement took (`assigned.cores`): readers of PBS logs then look for it.
+    #[must_use]
+    pub fn reads_assigned(&self) -> bool {
+        self.resources.iter().any(crate::resources::Resource::reads_assigned)
+    }
+
     /// The site's zone, in which dates begin.
     #[must_use]
     pub fn timezone(&self) -> Tz {

@@ -284,14 +284,12 @@ fn take_up(
 
 /// What was carried over the beginning of a source's first file; where that file is new, over the end of the one read last, which
 /// it continues.
-pub(crate) fn carried_to(
-    planned: &Planned<'_>,
-    ledger: &dyn Ledger,
-) -> Result<Option<Carried>, LedgerError> {
+pub(crate) fn carried_to(planned: &Planned<'_>, ledger: &dyn Ledger) -> Result<Option<Carried>, LedgerError> {
     // A pipe can be read only once.
     let Some(first) = planned.files.files.first().filter(|path| path.is_file()) else { return Ok(None) };
     // What cannot be read is said when it is its turn.
-    let Some(line) = open(first).ok().and_then(|file| first_line(file.reader).ok()).map(|(line, _)| line) else {
+    let Some(line) = open(first).ok().and_then(|file| first_line(file.reader).ok()).map(|(line, _)| line)
+    else {
         return Ok(None);
     };
     let source = planned.source.name.as_str();

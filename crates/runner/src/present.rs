@@ -1,13 +1,13 @@
 //! How things look on a terminal: summaries, tables, failures. Everything that comes from outside is escaped.
 
-use parsers::pbs::OpenState;
 use amie_usage::Stop;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use parsers::pbs::OpenState;
 use runner::attention::Item;
 use runner::exit::Exit;
 use runner::ledger::{LedgerError, State, Totals};
-use runner::pipeline::folding::Folded;
 use runner::nightly::Night;
+use runner::pipeline::folding::Folded;
 use runner::tally::Tally;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -408,10 +408,19 @@ fn folded_texts(folded: &Folded) -> Vec<String> {
     }
     let counts = &folded.counts;
     for (count, what) in [
-        (counts.lost, "run(s) began and were followed by another run of their job without an end: not charged"),
+        (
+            counts.lost,
+            "run(s) began and were followed by another run of their job without an end: not charged",
+        ),
         (counts.without_record, "requeued run(s) of TORQUE, whose R does not say what was used: not charged"),
-        (counts.from_checkpoint, "run(s) went on from a checkpoint; what they used before it is in no record"),
-        (counts.repeated_in_file, "record(s) stand twice in one file, which no server writes: each counts once"),
+        (
+            counts.from_checkpoint,
+            "run(s) went on from a checkpoint; what they used before it is in no record",
+        ),
+        (
+            counts.repeated_in_file,
+            "record(s) stand twice in one file, which no server writes: each counts once",
+        ),
         (counts.forgotten, "run(s) were under way when too many were, and are held when they end"),
     ] {
         if count > 0 {

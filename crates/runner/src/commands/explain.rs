@@ -13,8 +13,7 @@ use std::io::{self, IsTerminal};
 pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
     let planned = plan(&config, None, &[])?;
-    let ledger =
-        if config.ledger.exists() { Some(SqliteLedger::open_reader(&config.ledger)?) } else { None };
+    let ledger = if config.ledger.exists() { Some(SqliteLedger::open_reader(&config.ledger)?) } else { None };
     let ledger = ledger.as_ref().map(|ledger| ledger as &dyn Ledger);
     let (sighted, problems) = in_sources(&config, &planned, ledger, &args.id);
     let known = match ledger {

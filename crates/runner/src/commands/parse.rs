@@ -149,10 +149,7 @@ fn format(args: &cli::Parse) -> Result<Chosen, Failure> {
             let guess_delimiter = args.delimiter.is_none() && args.columns.is_none();
             Ok(Chosen::Jobs(Format::Sacct { options, guess_delimiter, lenient: true }))
         }
-        "pbs" => Ok(Chosen::Jobs(Format::Pbs {
-            reader: parsers::pbs::Reader::default(),
-            fold: parsers::pbs::FoldOptions { zone, ..Default::default() },
-        })),
+        "pbs" => Ok(Chosen::Jobs(Format::Pbs { reader: parsers::pbs::Reader::default() })),
         "sacct-json" => Ok(Chosen::Jobs(Format::SacctJson)),
         other => match other.strip_prefix("quota:") {
             Some(name) => {

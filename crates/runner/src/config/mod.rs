@@ -117,6 +117,16 @@ pub struct Source {
     pub kind: SourceKind,
 }
 
+impl Source {
+    /// Reads what these rules charge by.
+    fn reading(mut self, rules: &Rules) -> Self {
+        if let SourceKind::Pbs { options, .. } = &mut self.kind {
+            options.assigned = rules.reads_assigned();
+        }
+        self
+    }
+}
+
 /// What a source holds.
 #[derive(Debug)]
 pub enum SourceKind {
@@ -138,10 +148,8 @@ pub enum SourceKind {
     },
     /// PBS accounting logs.
     Pbs {
-        /// How to read the records.
-        reader: parsers::pbs::Reader,
-        /// How to put them together.
-        fold: parsers::pbs::FoldOptions,
+        /// How to read it.
+        options: parsers::pbs::Options,
         /// How its runs are mapped.
         mapping: SourceRules,
     },
@@ -522,7 +530,7 @@ impl Reading<'_> {
             timezone: timezone?,
             api,
             ledger: ledger?,
-            sources: sources.into_iter().flatten().collect(),
+            sources: sources.into_iter().flatten().map(|source| source.reading(&rules)).collect(),
             rules,
             tables,
             warnings,
@@ -731,9 +739,12 @@ impl Reading<'_> {
                 ("sacct-json", Known::SacctJson),
             ],
         )?;
+        if let Some(names) = written.gpu_resources.as_ref().filter(|_| !matches!(kind, Known::Pbs)) {
+            self.fail_with_help(names.span(), "gpu_resources: is said of PBS logs only", "leave it out");
+        }
         let kind = match kind {
             Known::Sacct => self.sacct(written, zone)?,
-            Known::Pbs => self.pbs(written, zone)?,
+            Known::Pbs => self.pbs(written)?,
             Known::Quota => self.quota(source)?,
             Known::SacctJson => self.sacct_json(written)?,
         };
@@ -768,16 +779,18 @@ impl Reading<'_> {
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
     }
 
-    fn pbs(&mut self, source: &file::Source, zone: Tz) -> Option<SourceKind> {
+    fn pbs(&mut self, source: &file::Source) -> Option<SourceKind> {
         let mut options = parsers::pbs::Options::default();
         if let Some(names) = &source.gpu_resources {
             if names.get_ref().is_empty() {
-                self.fail(names.span(), "gpu_resources: names at least one resource, for example [\"ngpus\"]");
+                self.fail(
+                    names.span(),
+                    "gpu_resources: names at least one resource, for example [\"ngpus\"]",
+                );
             }
             options.gpu_resources.clone_from(names.get_ref());
         }
-        let fold = parsers::pbs::FoldOptions { zone, ..Default::default() };
-        Some(SourceKind::Pbs { reader: parsers::pbs::Reader::new(options), fold, mapping: self.mapping(source)? })
+        Some(SourceKind::Pbs { options, mapping: self.mapping(source)? })
     }
 
     fn sacct_json(&mut self, source: &file::Source) -> Option<SourceKind> {

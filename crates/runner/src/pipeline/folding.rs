@@ -9,7 +9,7 @@ use super::format::{FileReader, Format};
 use crate::ledger::Carried;
 use crate::tally::Tally;
 use chrono::NaiveDate;
-use parsers::pbs::{Change, Counts, Events, Fold, FoldOptions, OpenRun, OpenState, What};
+use parsers::pbs::{Change, Changed, Counts, Events, Fold, FoldOptions, OpenRun, OpenState};
 use parsers::{Frame, Note, NoteKind};
 use std::collections::HashSet;
 use std::path::Path;
@@ -42,8 +42,7 @@ impl Folding {
     /// A fold that has seen nothing; `None` for a format without one. `keep`: what is carried over each file's beginning is wanted.
     #[must_use]
     pub fn new(format: &Format, keep: bool) -> Option<Self> {
-        let Format::Pbs { fold, .. } = format else { return None };
-        Some(Self::of(Fold::new(fold.clone()), keep))
+        matches!(format, Format::Pbs { .. }).then(|| Self::of(Fold::new(&FoldOptions::default()), keep))
     }
 
     /// The fold as it was carried over a point.
@@ -51,9 +50,11 @@ impl Folding {
     /// # Errors
     /// In words: what was carried cannot be read.
     pub fn resume(format: &Format, carried: &Carried, keep: bool) -> Result<Option<Self>, String> {
-        let Format::Pbs { fold, .. } = format else { return Ok(None) };
+        if !matches!(format, Format::Pbs { .. }) {
+            return Ok(None);
+        }
         let saved = zstd::decode_all(carried.state.as_slice()).map_err(|error| error.to_string())?;
-        let fold = Fold::load(&saved, fold.clone()).map_err(|error| error.to_string())?;
+        let fold = Fold::load(&saved, &FoldOptions::default()).map_err(|error| error.to_string())?;
         Ok(Some(Self { last: Some(carried.after.clone()), ..Self::of(fold, keep) }))
     }
 
@@ -83,8 +84,8 @@ impl Folding {
         for change in &self.changes {
             let Some(frame) = frames.get_mut(change.frame) else { continue };
             match (&change.what, frame) {
-                (What::Amended(amendment), Frame::Run(run)) => amendment.apply(run),
-                (What::Repeated { .. }, frame) => {
+                (Changed::Amended(amendment), Frame::Run(run)) => amendment.apply(run),
+                (Changed::Repeated { .. }, frame) => {
                     let (text, place) = match frame {
                         Frame::Run(run) => (run.text, run.place),
                         Frame::Note(note) => (note.text, note.place),
@@ -92,7 +93,7 @@ impl Folding {
                     };
                     *frame = Frame::Note(Note { kind: NoteKind::Repeated, text, place });
                 }
-                (What::Amended(_), _) => {}
+                (Changed::Amended(_), _) => {}
             }
         }
     }
@@ -103,7 +104,7 @@ impl Folding {
         let after = self.last.clone().unwrap_or_default();
         let carried =
             if self.keep && !after.is_empty() { self.carried(Carried::END.to_owned(), after) } else { None };
-        Folded { counts: self.fold.counts().clone(), open: self.fold.open_runs(), carried }
+        Folded { counts: *self.fold.counts(), open: self.fold.open_runs(), carried }
     }
 
     fn carried(&self, point: String, after: String) -> Option<Carried> {

@@ -27,8 +27,6 @@ pub enum Format {
     Pbs {
         /// How to read the records.
         reader: pbs::Reader,
-        /// How to put them together.
-        fold: pbs::FoldOptions,
     },
 }
 
@@ -59,9 +57,7 @@ impl Format {
                 lenient: false,
             }),
             SourceKind::SacctJson { .. } => Some(Self::SacctJson),
-            SourceKind::Pbs { reader, fold, .. } => {
-                Some(Self::Pbs { reader: reader.clone(), fold: fold.clone() })
-            }
+            SourceKind::Pbs { options, .. } => Some(Self::Pbs { reader: pbs::Reader::new(options) }),
             SourceKind::Quota { .. } => None,
         }
     }
@@ -109,7 +105,7 @@ impl Format {
     fn reader(&self, first_line: &[u8]) -> Result<FileReader, String> {
         match self {
             Self::SacctJson => Ok(FileReader::SacctJson { warnings: Vec::new() }),
-            Self::Pbs { reader, .. } => {
+            Self::Pbs { reader } => {
                 if first_line.contains(&0) {
                     return Err("is not text: PBS accounting logs are lines like 11/23/2026 02:29:41;E;0.server;user=...".to_owned());
                 }
@@ -202,7 +198,7 @@ impl FileReader {
             Self::SacctJson { .. } => sacct_json::read(block.body(), &mut visit),
             Self::Sacct(layout) => layout.read(&block.text, block.body.clone(), block.last, &mut visit),
             Self::Pbs { reader, .. } => {
-                reader.read(&block.text, block.body.clone(), block.last, events, &mut visit);
+                reader.frames(&block.text, block.body.clone(), block.last, events, &mut visit);
             }
         }
     }

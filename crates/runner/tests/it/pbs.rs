@@ -236,7 +236,8 @@ fn runs_that_span_files_are_charged_the_same_whatever_files_are_left() {
         let whole = nights(&logs, &[&[one, two]]);
         let (expected, summary, _) = &whole[0];
         assert!(expected.len() > 90, "{line}: {} records", expected.len());
-        for plan in [&[&[one][..], &[one, two], &[two]][..], &[&[one], &[two]], &[&[one, two], &[two], &[one, two]]]
+        for plan in
+            [&[&[one][..], &[one, two], &[two]][..], &[&[one], &[two]], &[&[one, two], &[two], &[one, two]]]
         {
             let nights = nights(&logs, plan);
             let (held, after, said) = nights.last().unwrap();
@@ -276,7 +277,7 @@ fn a_log_that_is_there_twice_charges_nothing_twice() {
 
 #[test]
 fn blocks_of_any_size_and_any_number_of_threads_give_the_same() {
-    let format = Format::Pbs { reader: parsers::pbs::Reader::default(), fold: parsers::pbs::FoldOptions::default() };
+    let format = Format::Pbs { reader: parsers::pbs::Reader::default() };
     for server in SERVERS {
         let read = |size: Option<usize>| {
             let (mut out, mut counts) = (Vec::new(), Tally::default());
