@@ -68,6 +68,12 @@ pub(crate) struct Demo {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
+    /// Read the sources, and list accounts, users and owners that no table knows, by usage, each with the row to add.
+    #[arg(long)]
+    pub(crate) explain_unmapped: bool,
+    /// With --explain-unmapped: only this source.
+    #[arg(long, value_name = "NAME", requires = "explain_unmapped")]
+    pub(crate) source: Option<String>,
     /// Write the findings as JSON.
     #[arg(long)]
     pub(crate) json: bool,

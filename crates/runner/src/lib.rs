@@ -25,3 +25,4 @@ pub mod stored;
 pub mod submit;
 pub mod summary;
 pub mod tally;
+pub mod unmapped;

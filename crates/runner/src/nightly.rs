@@ -43,6 +43,8 @@ pub struct Night {
     pub news: News,
     /// When the oldest compute record was sent that is still not seen loaded, where that is long ago; epoch seconds.
     pub overdue: Option<i64>,
+    /// Tables that nobody has changed for longer than the configuration allows: a warning for each.
+    pub old_tables: Vec<String>,
 }
 
 /// Why a night could not be.
@@ -145,7 +147,18 @@ pub async fn night(
         .map(|awaiting| awaiting.earliest_sent)
         .min()
         .filter(|earliest| *earliest < now - OVERDUE);
-    Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, news, overdue })
+    Ok(Night {
+        collected,
+        ingested,
+        recovered,
+        submission,
+        reconciliation,
+        totals,
+        items,
+        news,
+        overdue,
+        old_tables: config.old_tables(now),
+    })
 }
 
 /// Maps runs again that were held under other rules or tables, and whose input was not read again tonight.
@@ -205,7 +218,8 @@ impl Night {
     #[must_use]
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Well;
-        if !self.news.is_empty() || self.overdue.is_some() || !self.collected.remarks.problems.is_empty() {
+        let overdue = self.overdue.is_some() || !self.old_tables.is_empty();
+        if !self.news.is_empty() || overdue || !self.collected.remarks.problems.is_empty() {
             exit = exit.and(Exit::Attention);
         }
         match self.submission.stop {

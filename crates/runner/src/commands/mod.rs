@@ -9,6 +9,7 @@ pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod status;
 pub(crate) mod transform;
+mod unmapped;
 
 use crate::present::Failure;
 

@@ -16,3 +16,5 @@ mod strangers;
 mod support;
 /// `parse` and `transform`: their contracts, and that threads and blocks change nothing.
 mod transform;
+/// Whom no table knows, and tables that change or grow old.
+mod unmapped;
