@@ -1,5 +1,6 @@
 //! The command line: what can be typed.
 
+use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Transform(Transform),
     /// Nightly: read all sources, charge, submit, reconcile.
     Run(Run),
+    /// Map a period's runs by today's rules, show old and new charges, and re-price them if approved.
+    Restate(Restate),
     /// Why a job's charge is what it is: source text, rule, arithmetic, history.
     Explain(Explain),
     /// What the ledger holds, and what needs a person.
@@ -152,6 +155,47 @@ pub(crate) struct Run {
     /// Keep asking for this many seconds whether the service has loaded what was sent.
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     pub(crate) wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restate {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// First day: runs whose rate is chosen by a time on it or later. That time is the submit time, unless the
+    /// resource's rates say `rate_by`; days begin at midnight in site.timezone.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: NaiveDate,
+    /// First day after the period: `--from 2026-10-01 --to 2026-11-01` is October.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) to: NaiveDate,
+    /// Only what is, or would be, charged to this project.
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// Only this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Only show old and new charges (as without --approve, but exit status 0).
+    #[arg(long, conflicts_with = "approve")]
+    pub(crate) dry_run: bool,
+    /// Re-price them: the next `run` sends the new charges.
+    #[arg(long, requires = "reason")]
+    pub(crate) approve: bool,
+    #[command(flatten)]
+    pub(crate) decision: Decision,
+    /// Write old and new charges as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who decided, and why: kept in the ledger.
+#[derive(Debug, Args)]
+pub(crate) struct Decision {
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: Option<String>,
+    /// Who decides, where it is not the login that runs this.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod reconcile;
 pub mod report;
+pub mod restating;
 pub mod signals;
 pub mod stored;
 pub mod submit;

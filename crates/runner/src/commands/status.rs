@@ -6,19 +6,13 @@ use runner::attention::{Item, gather};
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Ledger, SqliteLedger, Totals};
+use runner::ledger::{Ledger, Totals};
 use runner::summary::{LedgerTotals, TableAge};
 use std::io::{self, IsTerminal};
 
 pub(crate) fn status(args: &cli::Status) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
-    if !config.ledger.exists() {
-        return Err(Failure::Usage(format!(
-            "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger.display()
-        )));
-    }
-    let ledger = SqliteLedger::open_reader(&config.ledger)?;
+    let ledger = super::reader(&config)?;
     let totals = ledger.totals()?;
     let items = gather(&ledger, 3)?;
     if args.json {
