@@ -1,7 +1,7 @@
 //! Digests: of rules, so that held runs are tried again when they changed, and of a run's facts, so that a run which
 //! is read again is known to be the same. Both are stored, so what goes into them is fixed here, byte by byte.
 
-use parsers::{Reading, Run, Scheduler, State};
+use parsers::{Assigned, Reading, Run, Scheduler, State};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Part of every digest. Counted up when the same rules or facts begin to mean something else.
@@ -58,7 +58,7 @@ impl Canonical {
 
 /// Digest of what `run` says, as far as a record can depend on it: ids, names, state, times, counts, the parser's
 /// finding. Not of its text, its place, its job name, or any rule: the same run read from another file, in another
-/// format, or under other rules has the same digest.
+/// format, or under other rules has the same digest. Not of its hosts either, which some sources list and others do not.
 #[must_use]
 pub fn source_digest(run: &Run<'_>) -> u128 {
     digest_with(run, &mut Vec::new())
@@ -93,8 +93,14 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
         gpus,
         mem_bytes,
         billing,
+        tres: _,
+        node_list: _,
         allocated,
         requested,
+        assigned,
+        phases,
+        // What was asked for cannot change where nothing else of an ended run does.
+        resources: _,
         exit_code,
         signal,
         run_count,
@@ -169,7 +175,36 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
     for name in names.into_iter().flatten() {
         buffer.extend_from_slice(name);
     }
+    // In one order, since sources list them in their own; a run without any hashes as it always did.
+    let mut types: Vec<_> = run.gpu_types().collect();
+    types.sort_unstable();
+    for (name, count) in types {
+        push_text(buffer, name);
+        buffer.extend_from_slice(&count.to_le_bytes());
+    }
+    // Only runs that have them say more, so that all others keep their digest.
+    if *assigned != Assigned::default() {
+        push_assigned(buffer, assigned);
+    }
+    for phase in phases {
+        buffer.push(b'p');
+        buffer.extend_from_slice(&phase.seconds.to_le_bytes());
+        push_counts(buffer, [phase.cores, phase.nodes, phase.gpus, phase.mem_bytes]);
+        push_assigned(buffer, &phase.assigned);
+    }
     xxh3_128(buffer)
+}
+
+fn push_assigned(buffer: &mut Vec<u8>, assigned: &Assigned) {
+    buffer.push(b'a');
+    push_counts(buffer, [assigned.cores, assigned.nodes, assigned.gpus, assigned.mem_bytes]);
+}
+
+fn push_counts(buffer: &mut Vec<u8>, counts: [Option<u64>; 4]) {
+    for count in counts {
+        buffer.push(u8::from(count.is_some()));
+        buffer.extend_from_slice(&count.unwrap_or(0).to_le_bytes());
+    }
 }
 
 fn push_text(buffer: &mut Vec<u8>, text: &[u8]) {

@@ -5,15 +5,16 @@
 //!
 //! ```
 //! use mapper::{Mapper, Outcome, Rules, SourceRules, spec::*};
-//! # use parsers::{Kind, Place, Requested, Run, Scheduler, State};
+//! # use parsers::{Assigned, Kind, Place, Requested, Run, Scheduler, State};
 //! # let run = Run {
 //! #     scheduler: Scheduler::Slurm, kind: Kind::Run, job_id: "123".into(), raw_id: "123".into(),
 //! #     cluster: Some("testhpc".into()), user: Some("alice".into()), account: Some("physics".into()), group: None,
 //! #     project: None, partition: Some("cpu".into()), qos: None, reservation: None, name: None,
 //! #     state: State::Completed, state_text: "COMPLETED".into(), submit: Some(1_795_427_125), eligible: None,
 //! #     start: Some(1_795_427_130), end: Some(1_795_430_730), elapsed: Some(3600), suspended: None, nodes: Some(1),
-//! #     cores: Some(8), gpus: Some(0), mem_bytes: None, billing: None, allocated: true,
-//! #     requested: Requested::default(), exit_code: None, signal: None, run_count: None, finding: None,
+//! #     cores: Some(8), gpus: Some(0), mem_bytes: None, billing: None, tres: None, node_list: None, allocated: true,
+//! #     requested: Requested::default(), assigned: Assigned::default(), phases: vec![], resources: "".into(),
+//! #     exit_code: None, signal: None, run_count: None, finding: None,
 //! #     text: "".into(), place: Place::default(),
 //! # };
 //! let rules = Rules::compile(RulesSpec {

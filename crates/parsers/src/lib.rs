@@ -7,6 +7,7 @@ mod duration;
 mod fixtures;
 #[doc(hidden)]
 pub mod grammar;
+mod hosts;
 mod memory;
 pub mod pbs;
 pub mod quota;
@@ -18,9 +19,11 @@ mod split;
 pub mod time;
 mod tres;
 
+pub use hosts::{HostsError, MAX_HOSTS};
 pub use reading::{OwnerKind, QuotaFrame, Reading};
 pub use run::{
-    Finding, Frame, Kind, Note, NoteKind, Place, Quarantined, Reason, Requested, Run, Scheduler, State,
+    Assigned, Finding, Frame, Kind, Note, NoteKind, Phase, Place, Quarantined, Reason, Requested, Run,
+    Scheduler, State,
 };
 
 /// A text that is not of the form that is read; what stands around it names the column and shows the text.

@@ -6,6 +6,7 @@
 //!
 //! All text is borrowed from the input and is bytes: job names and accounts need not be UTF-8.
 
+use crate::tres;
 use bstr::BStr;
 use std::borrow::Cow;
 use std::fmt;
@@ -191,6 +192,10 @@ pub enum Finding {
     NodeRelease,
     /// PBS: the record's date and its `end` are too far apart to have been written by the server.
     DateDisagrees,
+    /// PBS: what the record says was used is less than from its start to its end, and the log does not reach back to say why.
+    LogIncomplete,
+    /// PBS: another record of the same run, with other numbers, came before.
+    EndedTwice,
 }
 
 impl Finding {
@@ -206,6 +211,8 @@ impl Finding {
             Self::AmbiguousSubmit | Self::AmbiguousTime => "ambiguous-time",
             Self::UnknownState => "unknown-state",
             Self::NodeRelease => "node-release",
+            Self::LogIncomplete => "log-incomplete",
+            Self::EndedTwice => "ended-twice",
         }
     }
 
@@ -250,6 +257,10 @@ impl Finding {
                 "nodes were released while the job ran (u, c, e records): the E record alone does not say what was used"
             }
             Self::DateDisagrees => "the record's date and its end time are too far apart",
+            Self::LogIncomplete => {
+                "less was used than from start to end, and the log does not show why: records of this run are missing"
+            }
+            Self::EndedTwice => "another record of this run, with other numbers, came before",
         }
     }
 }
@@ -265,6 +276,39 @@ pub struct Requested {
     pub gpus: Option<u64>,
     /// Memory in bytes.
     pub mem_bytes: Option<u64>,
+}
+
+/// What PBS took from other jobs for this one (`resource_assigned.*` of `S` and `c` records): whole nodes where the placement is
+/// exclusive, however little of them the job asked for. Units as in [`Run`].
+///
+/// Only known where the record that started the run was seen (see `pbs::Fold`); all `None` otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Assigned {
+    /// `resource_assigned.ncpus`.
+    pub cores: Option<u64>,
+    /// Hosts of the allocation, those that it only keeps free of others included.
+    pub nodes: Option<u64>,
+    /// `resource_assigned` of the resources that count GPUs; `Some(0)` where others are listed and none of these.
+    pub gpus: Option<u64>,
+    /// `resource_assigned.mem` in bytes.
+    pub mem_bytes: Option<u64>,
+}
+
+/// A part of a run in which its allocation stayed as it was. Units as in [`Run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Phase {
+    /// How long it lasted, without suspension.
+    pub seconds: u64,
+    /// Allocated processor cores.
+    pub cores: Option<u64>,
+    /// Allocated nodes (distinct hosts).
+    pub nodes: Option<u64>,
+    /// Allocated GPUs of all types.
+    pub gpus: Option<u64>,
+    /// Allocated memory in bytes.
+    pub mem_bytes: Option<u64>,
+    /// What was taken from other jobs.
+    pub assigned: Assigned,
 }
 
 /// Where a frame stands, counted from the start of the text given to the reader.
@@ -323,7 +367,7 @@ pub struct Run<'a> {
     pub elapsed: Option<u64>,
     /// Seconds suspended, where the source says so.
     pub suspended: Option<u64>,
-    /// Allocated nodes (distinct hosts).
+    /// Allocated nodes (distinct hosts). Where there are [`phases`](Self::phases): at its start, like cores, GPUs and memory.
     pub nodes: Option<u64>,
     /// Allocated processor cores, as the scheduler counts them.
     pub cores: Option<u64>,
@@ -333,10 +377,23 @@ pub struct Run<'a> {
     pub mem_bytes: Option<u64>,
     /// Slurm's `billing` TRES; `Some(0)` where `AllocTRES` is given and billing is not in it (Slurm prints no zeros).
     pub billing: Option<u64>,
+    /// What was allocated, as Slurm lists it: `AllocTRES`, or as much of it as names types of GPUs (see [`Run::gpus_of_type`]).
+    pub tres: Option<&'a BStr>,
+    /// The hosts, as the scheduler lists them (see [`Run::each_host`]): Slurm `NodeList`, PBS `exec_host`.
+    pub node_list: Option<&'a BStr>,
     /// False where the source shows that nothing was allocated: it never started.
     pub allocated: bool,
     /// What was asked for.
     pub requested: Requested,
+    /// What was taken from other jobs: more than was allocated where the placement is exclusive.
+    pub assigned: Assigned,
+    /// The parts of a run that gave nodes back while it ran, in their order; empty for all others.
+    ///
+    /// The charge of such a run is the exact sum over its phases, each by its own counts and its own seconds; `elapsed` is the sum
+    /// of their seconds.
+    pub phases: Vec<Phase>,
+    /// PBS: the `Resource_List.*` part of the record, as it stands; else empty. See [`Run::resource`].
+    pub resources: &'a BStr,
     /// Exit code of the job, 0 to 255; PBS: as printed where it is negative (the server's own reasons).
     pub exit_code: Option<i32>,
     /// Signal that ended it; PBS: `Exit_status` above 256, less 256.
@@ -349,6 +406,61 @@ pub struct Run<'a> {
     pub text: &'a BStr,
     /// Where it stands.
     pub place: Place,
+}
+
+impl<'a> Run<'a> {
+    /// What a PBS job asked for of any resource (`Resource_List.NAME`), without quotes: `job_priority`, `walltime`, `select`, a
+    /// site's own. `None` where it did not, or where the record says it twice: then a user's text may stand for one of them.
+    ///
+    /// It is looked for in the record's text at each call, with no allocation.
+    ///
+    /// ```
+    /// # use parsers::{Frame, pbs};
+    /// let log = b"11/23/2026 02:29:41;E;0.s;user=a group=g jobname=j queue=q ctime=1795426177 start=1795426177 exec_vnode=(n:ncpus=2) \
+    ///     Resource_List.job_priority=premium Resource_List.note=\"a b\" session=2 end=1795426181 Exit_status=0\n";
+    /// # let mut releases = pbs::Releases::default();
+    /// # releases.scan(log, 0);
+    /// pbs::Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| {
+    ///     let Frame::Run(run) = frame else { panic!("{frame:?}") };
+    ///     assert_eq!(run.resource(b"job_priority").unwrap(), "premium");
+    ///     assert_eq!(run.resource(b"note").unwrap(), "a b");
+    ///     assert_eq!(run.resource(b"ncpus"), None);
+    /// });
+    /// ```
+    #[must_use]
+    pub fn resource(&self, name: &[u8]) -> Option<&'a BStr> {
+        crate::pbs::resource(self.resources, name).map(BStr::new)
+    }
+}
+
+impl Run<'_> {
+    /// Allocated GPUs of one type, `a100` of Slurm's `gres/gpu:a100=2`. `None` where the source does not say: PBS, a list
+    /// without types, or one whose types do not add up to all GPUs, so that some are of a type that is not accounted.
+    ///
+    /// ```
+    /// # fn example(run: &parsers::Run<'_>) {
+    /// // AllocTRES: cpu=8,gres/gpu:a100=2,gres/gpu=2,node=1
+    /// assert_eq!(run.gpus_of_type(b"a100"), Some(2));
+    /// assert_eq!(run.gpus_of_type(b"h100"), Some(0));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn gpus_of_type(&self, wanted: &[u8]) -> Option<u64> {
+        let mut of_types: u64 = 0;
+        let mut found = None;
+        for (name, count) in self.gpu_types() {
+            of_types = of_types.saturating_add(count);
+            if name == wanted {
+                found = Some(count);
+            }
+        }
+        found.or_else(|| (self.gpus? == of_types).then_some(0))
+    }
+
+    /// The types of GPUs that were allocated, each with its number, in the order of the source's list.
+    pub fn gpu_types(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        tres::gpu_types(self.tres.map_or(&[][..], |list| list))
+    }
 }
 
 /// A frame without usage of its own.

@@ -96,6 +96,17 @@ impl Gathered {
     }
 }
 
+/// The types of GPUs in a list, each with its number: `a100`, 2 of `gres/gpu:a100=2`.
+pub(crate) fn gpu_types(list: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
+    list.split(|byte| *byte == b',').filter_map(|pair| {
+        let typed = pair.strip_prefix(b"gres/gpu:")?;
+        // A type may hold a colon (a MIG profile), but no equals sign.
+        let equals = typed.iter().position(|byte| *byte == b'=')?;
+        let (name, count) = typed.split_at_checked(equals)?;
+        Some((name, memory::count(count.strip_prefix(b"=")?).ok()?))
+    })
+}
+
 /// Reads a list; an empty text is an empty list.
 pub(crate) fn parse(text: &[u8]) -> Result<Tres, Malformed> {
     match plain(text) {
@@ -194,6 +205,16 @@ mod tests {
                 mem_bytes: Some(1_048_576_000)
             }
         );
+    }
+
+    #[test]
+    fn types_of_gpus() {
+        let list =
+            b"billing=20,cpu=2,gres/gpu:a100=2,gres/gpu:1g.5gb:x=1,gres/gpu=3,gres/gpumem:a=4,mem=1000M";
+        let types: Vec<_> = gpu_types(list).collect();
+        assert_eq!(types, [(&b"a100"[..], 2), (&b"1g.5gb:x"[..], 1)]);
+        assert_eq!(gpu_types(b"cpu=2,gres/gpu=2").count(), 0);
+        assert_eq!(gpu_types(b"").count(), 0);
     }
 
     #[test]

@@ -113,7 +113,10 @@ fn hold_advice(reason: &str) -> &'static str {
         "above-max-charge" => {
             "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
         }
-        "inconsistent" | "ambiguous-time" | "unknown-state" => {
+        "log-incomplete" => {
+            "give the source the log's earlier days and read it again; or charge it by hand, then waive it"
+        }
+        "inconsistent" | "ambiguous-time" | "unknown-state" | "ended-twice" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
         "node-release" => {

@@ -1,7 +1,7 @@
 //! A run or reading as the ledger keeps it while it waits for a person: enough to map it again without its input.
 
 use bstr::BStr;
-use parsers::{Finding, Kind, Place, Requested, Run, Scheduler, State};
+use parsers::{Assigned, Finding, Kind, Phase, Place, Requested, Run, Scheduler, State};
 use serde::{Deserialize, Serialize};
 
 /// Bytes as JSON: text where they are UTF-8, else a list of numbers, so that nothing is lost.
@@ -15,6 +15,11 @@ pub enum Bytes {
 }
 
 impl Bytes {
+    /// What was not kept yet when the run was stored.
+    fn none() -> Self {
+        Self::Text(String::new())
+    }
+
     fn of(bytes: &BStr) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
@@ -61,9 +66,21 @@ pub struct StoredRun {
     pub gpus: Option<u64>,
     pub mem_bytes: Option<u64>,
     pub billing: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tres: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_list: Option<Bytes>,
     pub allocated: bool,
     /// cores, nodes, gpus, memory in bytes
     pub requested: [Option<u64>; 4],
+    /// likewise
+    #[serde(default)]
+    pub assigned: [Option<u64>; 4],
+    #[serde(default)]
+    pub phases: Vec<StoredPhase>,
+    /// `Resource_List.*` of PBS.
+    #[serde(default = "Bytes::none")]
+    pub resources: Bytes,
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
     pub run_count: Option<u32>,
@@ -72,8 +89,42 @@ pub struct StoredRun {
     pub line: u64,
 }
 
+/// A phase of a stored run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields of `parsers::Phase`
+pub struct StoredPhase {
+    pub seconds: u64,
+    /// cores, nodes, GPUs, memory in bytes
+    pub allocated: [Option<u64>; 4],
+    /// likewise
+    pub assigned: [Option<u64>; 4],
+}
+
+impl StoredPhase {
+    fn of(phase: &Phase) -> Self {
+        Self {
+            seconds: phase.seconds,
+            allocated: [phase.cores, phase.nodes, phase.gpus, phase.mem_bytes],
+            assigned: counts(&phase.assigned),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let [cores, nodes, gpus, mem_bytes] = self.allocated;
+        Phase { seconds: self.seconds, cores, nodes, gpus, mem_bytes, assigned: assigned(self.assigned) }
+    }
+}
+
+fn counts(assigned: &Assigned) -> [Option<u64>; 4] {
+    [assigned.cores, assigned.nodes, assigned.gpus, assigned.mem_bytes]
+}
+
+fn assigned([cores, nodes, gpus, mem_bytes]: [Option<u64>; 4]) -> Assigned {
+    Assigned { cores, nodes, gpus, mem_bytes }
+}
+
 /// All findings, by name, for reading stored runs back.
-const FINDINGS: [(&str, Finding); 9] = [
+const FINDINGS: [(&str, Finding); 11] = [
     ("start-before-submit", Finding::StartBeforeSubmit),
     ("elapsed-beyond-span", Finding::ElapsedBeyondSpan),
     ("tres-disagree", Finding::TresDisagree),
@@ -83,6 +134,8 @@ const FINDINGS: [(&str, Finding); 9] = [
     ("unknown-state", Finding::UnknownState),
     ("node-release", Finding::NodeRelease),
     ("date-disagrees", Finding::DateDisagrees),
+    ("log-incomplete", Finding::LogIncomplete),
+    ("ended-twice", Finding::EndedTwice),
 ];
 
 impl StoredRun {
@@ -117,6 +170,8 @@ impl StoredRun {
             gpus: run.gpus,
             mem_bytes: run.mem_bytes,
             billing: run.billing,
+            tres: keep(run.tres),
+            node_list: keep(run.node_list),
             allocated: run.allocated,
             requested: [
                 run.requested.cores,
@@ -124,6 +179,9 @@ impl StoredRun {
                 run.requested.gpus,
                 run.requested.mem_bytes,
             ],
+            assigned: counts(&run.assigned),
+            phases: run.phases.iter().map(StoredPhase::of).collect(),
+            resources: Bytes::of(run.resources),
             exit_code: run.exit_code,
             signal: run.signal,
             run_count: run.run_count,
@@ -169,8 +227,13 @@ impl StoredRun {
             gpus: self.gpus,
             mem_bytes: self.mem_bytes,
             billing: self.billing,
+            tres: give(&self.tres),
+            node_list: give(&self.node_list),
             allocated: self.allocated,
             requested: Requested { cores, nodes, gpus, mem_bytes },
+            assigned: assigned(self.assigned),
+            phases: self.phases.iter().map(StoredPhase::phase).collect(),
+            resources: self.resources.get(),
             exit_code: self.exit_code,
             signal: self.signal,
             run_count: self.run_count,

@@ -36,6 +36,9 @@ fn every_fact_of_a_run_that_matters_changes_its_digest() {
         Run { gpus: Some(9), ..run() },
         Run { mem_bytes: Some(9), ..run() },
         Run { billing: Some(9), ..run() },
+        Run { tres: name("gres/gpu:a100=1,gres/gpu=1"), ..run() },
+        Run { tres: name("gres/gpu:a100=2,gres/gpu=2"), ..run() },
+        Run { tres: name("gres/gpu:h100=1,gres/gpu=1"), ..run() },
         Run { allocated: false, ..run() },
         Run { requested: Requested { cores: Some(9), ..Requested::default() }, ..run() },
         Run { requested: Requested { nodes: Some(9), ..Requested::default() }, ..run() },
@@ -55,6 +58,8 @@ fn every_fact_of_a_run_that_matters_changes_its_digest() {
         Run { place: Place { offset: 9, len: 9, line: 9 }, ..run() },
         Run { eligible: Some(9), ..run() },
         Run { suspended: Some(9), ..run() },
+        Run { node_list: name("cn[01-02]"), ..run() },
+        Run { tres: name("cpu=1,node=1"), ..run() },
         Run { state_text: "COMPLETED by 0".into(), ..run() },
     ] {
         assert_eq!(source_digest(&same), source_digest(&run()), "{same:?}");

@@ -3,7 +3,7 @@
 use bstr::BStr;
 use mapper::spec::*;
 use mapper::{Mapper, Outcome, Rules, SourceRules};
-use parsers::{Kind, Place, Requested, Run, Scheduler, State};
+use parsers::{Assigned, Kind, Place, Requested, Run, Scheduler, State};
 use std::collections::BTreeMap;
 
 /// A Slurm run of alice on one core of partition `cpu`, of one hour, on 2026-11-23.
@@ -35,8 +35,13 @@ pub(crate) fn run() -> Run<'static> {
         gpus: Some(0),
         mem_bytes: Some(1_000_000_000),
         billing: Some(1),
+        tres: None,
+        node_list: None,
         allocated: true,
         requested: Requested::default(),
+        assigned: Assigned::default(),
+        phases: Vec::new(),
+        resources: "".into(),
         exit_code: Some(0),
         signal: None,
         run_count: None,

@@ -5,7 +5,7 @@ use super::key::Key;
 use super::message::{Message, Resource, unquote};
 use super::record::Record;
 use super::value::{date, duration, epoch, refused, size, whole};
-use crate::run::{Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
+use crate::run::{Assigned, Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
 use bstr::{BStr, ByteSlice};
 use nom::character::complete::{i32 as int, u32 as count, u64 as uint};
 
@@ -92,8 +92,13 @@ pub(super) fn run<'a>(
         gpus: allocation.gpus,
         mem_bytes: allocation.mem_bytes,
         billing: None,
+        tres: None,
+        node_list: given(message.get(Key::ExecHost)),
         allocated: start.is_some(),
         requested: requested.as_requested(),
+        assigned: Assigned::default(),
+        phases: Vec::new(),
+        resources: message.resources().as_bstr(),
         exit_code: status.filter(|&status| status <= 256),
         signal: status.filter(|&status| status > 256).and_then(|status| status.checked_sub(256)),
         run_count,

@@ -217,9 +217,29 @@ impl Resource {
     }
 }
 
+/// What was asked for of the resource `name`, without quotes, in the `Resource_List` part of a message. `None` where the text says it
+/// twice: a value that a user wrote can hold an imitation of another resource.
+pub(super) fn resource<'a>(list: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    if list.is_empty() {
+        return None;
+    }
+    let mut found = Tokens::new(list)
+        .map_while(Result::ok)
+        .filter(|token| token.key == Key::Requested && token.resource == name);
+    let value = found.next().map(|token| unquote(Key::Requested, token.value))?;
+    found.next().is_none().then_some(value)
+}
+
+/// Where `part` of `whole` begins.
+fn offset_in(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
+}
+
 /// The values of an `E` or `R` message.
 #[derive(Debug, Clone)]
 pub(super) struct Message<'a> {
+    /// From the first `Resource_List.` to the end of the last one's value.
+    resources: &'a [u8],
     values: [Option<&'a [u8]>; Key::COUNT],
     requested: [Option<&'a [u8]>; Resource::COUNT],
     walltime: Option<&'a [u8]>,
@@ -228,12 +248,23 @@ pub(super) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads all of a message.
     pub(super) fn read(message: &'a [u8]) -> Result<Self, Fault<'a>> {
-        let mut read =
-            Self { values: [None; Key::COUNT], requested: [None; Resource::COUNT], walltime: None };
+        let mut read = Self {
+            resources: b"",
+            values: [None; Key::COUNT],
+            requested: [None; Resource::COUNT],
+            walltime: None,
+        };
+        let mut first_resource = None;
         for token in Tokens::new(message) {
             let Token { key, resource, value } = token?;
             let slot = match key {
-                Key::Requested => Resource::of(resource).and_then(|it| read.requested.get_mut(it as usize)),
+                Key::Requested => {
+                    let start = *first_resource
+                        .get_or_insert(offset_in(message, resource).saturating_sub("Resource_List.".len()));
+                    let end = offset_in(message, value).saturating_add(value.len());
+                    read.resources = message.get(start..end).unwrap_or_default();
+                    Resource::of(resource).and_then(|it| read.requested.get_mut(it as usize))
+                }
                 Key::Used if resource == b"walltime" => Some(&mut read.walltime),
                 Key::Used => None,
                 _ => read.values.get_mut(key as usize),
@@ -255,6 +286,11 @@ impl<'a> Message<'a> {
     /// What was asked for, without quotes.
     pub(super) fn requested(&self, resource: Resource) -> Option<&'a [u8]> {
         self.requested.get(resource as usize).copied().flatten().map(|value| unquote(Key::Requested, value))
+    }
+
+    /// All that was asked for, as it stands: see [`resource`].
+    pub(super) fn resources(&self) -> &'a [u8] {
+        self.resources
     }
 
     /// `resources_used.walltime`.
@@ -281,6 +317,33 @@ mod tests {
 
     fn fault(message: &str) -> Fault<'_> {
         Tokens::new(message.as_bytes()).find_map(Result::err).unwrap()
+    }
+
+    #[test]
+    fn any_resource_is_found_by_its_name() {
+        let text = "user=u group=g jobname=j queue=q start=2 Resource_List.job_priority=premium Resource_List.ncpus=3 \
+                    Resource_List.note=\"a b; x=1\" Resource_List.other='say \"x\" y' session=4 end=5 resources_used.mem=6kb";
+        let list = Message::read(text.as_bytes()).unwrap().resources();
+        assert!(
+            list.starts_with(b"Resource_List.job_priority=") && list.ends_with(b"y'"),
+            "{}",
+            list.as_bstr()
+        );
+        let of = |name: &str| resource(list, name.as_bytes()).map(|value| value.to_str().unwrap());
+        assert_eq!(of("job_priority"), Some("premium"));
+        assert_eq!(of("ncpus"), Some("3"));
+        assert_eq!(of("note"), Some("a b; x=1"));
+        assert_eq!(of("other"), Some("say \"x\" y"));
+        assert_eq!((of("mem"), of("job"), of("")), (None, None, None));
+        assert_eq!(Message::read(b"user=u group=g jobname=j queue=q").unwrap().resources(), b"");
+        assert_eq!(resource(b"", b"ncpus"), None);
+    }
+
+    #[test]
+    fn a_resource_that_is_there_twice_is_none() {
+        // The server puts what has a space and a double quote between single quotes, and lets single quotes stand in it.
+        let forged = b"Resource_List.note='a' Resource_List.job_priority=economy b' Resource_List.job_priority=premium";
+        assert_eq!(resource(forged, b"job_priority"), None);
     }
 
     #[test]

@@ -77,6 +77,11 @@ pub fn last_record(block: &[u8]) -> usize {
     frame::last_piece(block).map_or(block.len(), |(start, _)| start)
 }
 
+/// See [`Run::resource`].
+pub(crate) fn resource<'a>(list: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    message::resource(list, name)
+}
+
 /// Reads blocks of an accounting log. It has no options yet.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -26,6 +26,7 @@ pub(super) enum Column {
     AllocCpus,
     NCpus,
     NNodes,
+    NodeList,
     AllocNodes,
     ReqTres,
     ReqCpus,
@@ -34,7 +35,7 @@ pub(super) enum Column {
 
 impl Column {
     /// Every column that is read, with Slurm's name for it, in the order of declaration.
-    pub(super) const ALL: [(Self, &'static str); 27] = [
+    pub(super) const ALL: [(Self, &'static str); 28] = [
         (Self::JobId, "JobID"),
         (Self::JobIdRaw, "JobIDRaw"),
         (Self::JobName, "JobName"),
@@ -58,6 +59,7 @@ impl Column {
         (Self::AllocCpus, "AllocCPUS"),
         (Self::NCpus, "NCPUS"),
         (Self::NNodes, "NNodes"),
+        (Self::NodeList, "NodeList"),
         (Self::AllocNodes, "AllocNodes"),
         (Self::ReqTres, "ReqTRES"),
         (Self::ReqCpus, "ReqCPUS"),

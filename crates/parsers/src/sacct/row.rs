@@ -7,8 +7,8 @@ use super::ids::{self, Form};
 use super::words;
 use crate::memory::{self, Per};
 use crate::run::{
-    Finding, Frame, Kind, Note, NoteKind, Place, Quarantined, Reason, Requested, Run, Scheduler, State,
-    bounded,
+    Assigned, Finding, Frame, Kind, Note, NoteKind, Place, Quarantined, Reason, Requested, Run, Scheduler,
+    State, bounded,
 };
 use crate::time::Stamp;
 use crate::tres::Tres;
@@ -241,8 +241,13 @@ impl<'a> Row<'a, '_, '_> {
             gpus: allocation.gpus,
             mem_bytes: allocation.mem_bytes,
             billing: allocation.billing,
+            tres: self.text(Column::AllocTres).filter(|_| allocation.allocated),
+            node_list: self.text(Column::NodeList).filter(|_| allocation.allocated),
             allocated: allocation.allocated,
             requested: allocation.requested,
+            assigned: Assigned::default(),
+            phases: Vec::new(),
+            resources: BStr::new(b""),
             exit_code: exit.map(|(code, _)| code),
             signal: exit.map(|(_, signal)| signal),
             run_count: None,

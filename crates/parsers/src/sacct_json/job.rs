@@ -1,7 +1,7 @@
 //! One element of `jobs`: what is read of it, and the run that it says.
 
 use super::value::{Loose, Name, Number, Resources, Standing, Status, Text};
-use crate::run::{Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
+use crate::run::{Assigned, Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
 use bstr::BStr;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -35,6 +35,8 @@ pub(super) struct Job<'a> {
     time: Option<Times>,
     #[serde(default)]
     exit_code: Option<ExitCode>,
+    #[serde(borrow, default)]
+    nodes: Option<Text<'a>>,
     #[serde(default)]
     allocation_nodes: Number,
     #[serde(default)]
@@ -190,7 +192,7 @@ impl<'a> Job<'a> {
         let times = self.time.as_ref().ok_or(Reason::Missing { field: "time" })?;
         let Current { current: standing } = self.state.as_ref().ok_or(Reason::Missing { field: "state" })?;
         let lists = self.tres.as_ref().ok_or(Reason::Missing { field: "tres" })?;
-        let allocated = lists.allocated.ok_or(Reason::Missing { field: "tres.allocated" })?;
+        let allocated = lists.allocated.as_ref().ok_or(Reason::Missing { field: "tres.allocated" })?;
 
         let (submit, start, end) = (time(times.submission), time(times.start), time(times.end));
         let elapsed = times.elapsed.0;
@@ -239,8 +241,14 @@ impl<'a> Job<'a> {
             gpus: is_allocated.then_some(tres.gpus.unwrap_or(0)),
             mem_bytes: tres.mem_bytes,
             billing: is_allocated.then_some(tres.billing.unwrap_or(0)),
+            tres: (is_allocated && !allocated.gpu_types.is_empty())
+                .then(|| BStr::new(allocated.gpu_types.as_slice())),
+            node_list: said(&self.nodes).filter(|_| is_allocated),
             allocated: is_allocated,
-            requested: self.requested(lists.requested),
+            requested: self.requested(lists.requested.as_ref()),
+            assigned: Assigned::default(),
+            phases: Vec::new(),
+            resources: BStr::new(b""),
             exit_code,
             signal,
             run_count: None,
@@ -250,7 +258,7 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn requested(&self, list: Option<Resources>) -> Requested {
+    fn requested(&self, list: Option<&Resources>) -> Requested {
         let listed = list.filter(|list| !list.is_empty);
         let tres = listed.map(|list| list.tres).unwrap_or_default();
         Requested {

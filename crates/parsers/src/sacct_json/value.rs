@@ -295,10 +295,12 @@ impl<'de> Deserialize<'de> for Status {
 }
 
 /// A list of trackable resources: `[{"type": "cpu", "name": "", "id": 1, "count": 2}, ...]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Resources {
     pub(super) tres: Tres,
     pub(super) is_empty: bool,
+    /// The entries of types of GPUs, as the text of `AllocTRES` has them: `gres/gpu:a100=2,...`.
+    pub(super) gpu_types: Vec<u8>,
 }
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -325,6 +327,7 @@ impl<'de> Deserialize<'de> for Resources {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Resources, A::Error> {
                 let mut gathered = Gathered::default();
                 let mut is_empty = true;
+                let mut gpu_types = Vec::new();
                 while let Some(Entry { kind, name, count }) = list.next_element()? {
                     is_empty = false;
                     let key = Key::of_parts(kind.bytes(), name.as_ref().map_or(b"", Text::bytes));
@@ -344,12 +347,23 @@ impl<'de> Deserialize<'de> for Resources {
                             BStr::new(kind.bytes()).escape_ascii()
                         ))
                     })?;
+                    if key == Key::GpusOfType {
+                        if !gpu_types.is_empty() {
+                            gpu_types.push(b',');
+                        }
+                        gpu_types.extend_from_slice(kind.bytes());
+                        if let Some(name) = name.as_ref().map(Text::bytes).filter(|name| !name.is_empty()) {
+                            gpu_types.push(b'/');
+                            gpu_types.extend_from_slice(name);
+                        }
+                        gpu_types.extend_from_slice(format!("={count}").as_bytes());
+                    }
                     gathered.add(key, Some(count)).map_err(|crate::Malformed| {
                         let kind = BStr::new(kind.bytes()).escape_ascii();
                         Error::custom(format_args!("{kind} stands twice in a list of trackable resources"))
                     })?;
                 }
-                Ok(Resources { tres: gathered.finish(), is_empty })
+                Ok(Resources { tres: gathered.finish(), is_empty, gpu_types })
             }
         }
         deserializer.deserialize_seq(ResourcesVisitor)
@@ -446,7 +460,11 @@ mod tests {
             (Some(2), Some(2), Some(200 << 20))
         );
         assert_eq!((found.tres.nodes, found.tres.billing, found.is_empty), (None, None, false));
+        assert_eq!(found.gpu_types, b"gres/gpu:a100=2");
         assert!(resources("[]").unwrap().is_empty);
+        let two =
+            r#"[{"type":"gres","name":"gpu:a100","count":2},{"type":"gres","name":"gpu:h100","count":1}]"#;
+        assert_eq!(resources(two).unwrap().gpu_types, b"gres/gpu:a100=2,gres/gpu:h100=1");
     }
 
     #[test]

@@ -74,12 +74,18 @@
 pub mod restate;
 pub mod row;
 pub mod sight;
-pub mod sqlite;
 
+mod book;
+mod codes;
+mod core;
 mod error;
 mod gather;
+mod names;
+mod sqlite;
 mod state;
+mod store;
 
+pub use book::Book;
 pub use error::LedgerError;
 pub use row::{Identity, RecordOutcome, Row};
 pub use sqlite::SqliteLedger;

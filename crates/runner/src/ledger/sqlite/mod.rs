@@ -1,32 +1,27 @@
 //! The ledger in an embedded SQLite file: write-ahead log, full sync, one runner at a time, local disk only.
 //!
-//! `open` is here; each file beside it is one thing that the ledger does. All SQL of the project is in this folder.
+//! `open` is here; each file beside it implements one or two of the traits in [`store`](super::store).
 
-mod codes;
-mod confirm;
-mod hold;
-mod ingest;
-mod news;
-mod people;
+mod batches;
+mod events;
+mod holds;
+mod names;
 mod place;
-mod query;
-mod send;
-mod store;
+mod rows;
 #[cfg(test)]
 mod tests;
-mod verify;
 
-use super::{
-    Awaiting, BatchId, Binding, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd, Ingested,
-    LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined, RecordOutcome,
-    Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
-};
+use super::book::Book;
+use super::codes;
+use super::names::NameCache;
+use super::store::{Purpose, Transactions};
+use super::{Binding, Group, LedgerError};
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use store::{Blobs, Names, Session};
 
 /// "AMIE" in `PRAGMA application_id`: this file is a ledger and nothing else.
 const APPLICATION_ID: i64 = 0x414D_4945;
@@ -34,22 +29,25 @@ const APPLICATION_ID: i64 = 0x414D_4945;
 /// Numbered migrations: `user_version` says how many have run. They are only ever added to.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
 
-/// A ledger in a SQLite file. See [`Ledger`] for what it does.
+/// A ledger in a SQLite file. See [`Ledger`](super::Ledger) for what it does.
+pub type SqliteLedger = Book<SqliteStore>;
+
+/// The file, open.
 #[derive(Debug)]
-pub struct SqliteLedger {
+pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
-    binding: Binding,
-    names: RefCell<Names>,
-    blobs: RefCell<Blobs>,
+    names: RefCell<NameCache>,
     /// Held for the life of the ledger; `None` for a reader.
     _lock: Option<File>,
 }
 
 /// What can go wrong inside: turned into a [`LedgerError`] with the path at the edge.
 #[derive(Debug)]
-enum Fail {
+pub enum Fail {
+    /// The database said no.
     Sql(rusqlite::Error),
+    /// The ledger did.
     Ledger(LedgerError),
 }
 
@@ -141,48 +139,82 @@ impl SqliteLedger {
 
     fn with(connection: Connection, path: &Path, binding: Binding, lock: Option<File>) -> Self {
         connection.set_prepared_statement_cache_capacity(128);
-        Self {
-            connection,
-            path: path.to_owned(),
-            binding,
-            names: RefCell::default(),
-            blobs: RefCell::default(),
-            _lock: lock,
+        let names = RefCell::default();
+        Self::new(SqliteStore { connection, path: path.to_owned(), names, _lock: lock }, binding)
+    }
+}
+
+impl SqliteStore {
+    /// One number.
+    fn number(&self, sql: &str) -> Result<i64, Fail> {
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    }
+
+    /// Things with one reason: `groups` answers the reason, how many, and what `examples_of` finds some of them by.
+    fn groups(&self, groups: &str, examples_of: &str, examples: usize) -> Result<Vec<Group>, Fail> {
+        let mut statement = self.connection.prepare_cached(groups)?;
+        let mut found = statement.query([])?;
+        let mut result = Vec::new();
+        while let Some(row) = found.next()? {
+            let value: Value = row.get(2)?;
+            let mut statement = self.connection.prepare_cached(examples_of)?;
+            let some = statement.query_map((value, codes::signed(examples as u64)), |row| row.get(0))?;
+            result.push(Group {
+                reason: row.get(0)?,
+                count: codes::unsigned(row.get(1)?),
+                examples: some.collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(result)
+    }
+}
+
+impl Transactions for SqliteStore {
+    type Fail = Fail;
+
+    fn begin(&self, purpose: Purpose) -> Result<(), Fail> {
+        let sql = match purpose {
+            Purpose::Change => "BEGIN IMMEDIATE",
+            Purpose::Question => "BEGIN",
+        };
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<(), Fail> {
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn rollback(&self) {
+        // Names that the transaction would have stored are not there.
+        self.names.replace(NameCache::default());
+        // Some failures (a full disk) have ended the transaction already.
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction of the ledger could not be taken back; it will not be committed");
         }
     }
 
-    /// One change: everything that `work` does, and what follows from it, in one durable transaction.
-    fn change<T>(
-        &mut self,
-        work: impl FnOnce(&mut Session<'_>) -> Result<T, Fail>,
-    ) -> Result<T, LedgerError> {
-        let Self { connection, path, names, blobs, .. } = self;
-        let run = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut session = Session::new(&transaction, names, blobs);
-            let value = work(&mut session)?;
-            session.flush()?;
-            transaction.commit()?;
-            Ok(value)
-        };
-        let result = run();
-        result.map_err(|fail: Fail| {
-            // Names and blobs that the transaction would have stored are not there.
-            names.replace(Names::default());
-            blobs.replace(Blobs::default());
-            fail.at(path)
-        })
+    fn explain(&self, fail: Fail) -> LedgerError {
+        fail.at(&self.path)
     }
 
-    /// One question, in one snapshot.
-    fn ask<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, Fail>) -> Result<T, LedgerError> {
-        let run = || {
-            let transaction = self.connection.unchecked_transaction()?;
-            let value = work(&Session::new(&transaction, &self.names, &self.blobs))?;
-            transaction.finish()?;
-            Ok(value)
-        };
-        run().map_err(|fail: Fail| fail.at(&self.path))
+    fn lease_clock(&self, now: i64) -> Result<i64, Fail> {
+        Ok(now)
+    }
+
+    fn alone(&self) -> bool {
+        true
+    }
+
+    fn self_check(&self) -> Result<Vec<String>, Fail> {
+        let mut statement = self.connection.prepare("PRAGMA quick_check(20)")?;
+        let found = statement.query_map([], |row| row.get(0))?;
+        let mut lines: Vec<String> = found.collect::<Result<_, _>>()?;
+        lines.retain(|line| line != "ok");
+        Ok(lines)
     }
 }
 
@@ -248,145 +280,4 @@ fn stored_binding(connection: &Connection) -> Result<Binding, Fail> {
         found.ok_or_else(|| LedgerError::Inconsistent(format!("no {name} is stored")).into())
     };
     Ok(Binding { endpoint: value("endpoint")?, site: value("site")? })
-}
-
-impl Ledger for SqliteLedger {
-    fn binding(&self) -> &Binding {
-        &self.binding
-    }
-
-    fn ingest(&mut self, chunk: &Chunk, now: i64) -> Result<Ingested, LedgerError> {
-        self.change(|session| ingest::ingest(session, chunk, None, now))
-    }
-
-    fn restate(&mut self, chunk: &Chunk, person: Person<'_>, now: i64) -> Result<Ingested, LedgerError> {
-        self.change(|session| ingest::ingest(session, chunk, Some(person), now))
-    }
-
-    fn preview(&self, chunk: &Chunk) -> Result<Vec<Repricing>, LedgerError> {
-        self.ask(|session| ingest::preview(session, chunk))
-    }
-
-    fn recover(&mut self, now: i64) -> Result<Recovered, LedgerError> {
-        self.change(|session| send::recover(session, now))
-    }
-
-    fn lease(&mut self, request: &LeaseRequest) -> Result<Option<Leased>, LedgerError> {
-        self.change(|session| send::lease(session, request))
-    }
-
-    fn settle(
-        &mut self,
-        batch: BatchId,
-        outcomes: &[RecordOutcome],
-        note: &str,
-        now: i64,
-    ) -> Result<Settled, LedgerError> {
-        self.change(|session| send::settle(session, batch, outcomes, note, now))
-    }
-
-    fn confirm(&mut self, sightings: &[Sighting], now: i64) -> Result<Confirmed, LedgerError> {
-        self.change(|session| confirm::confirm(session, sightings, now))
-    }
-
-    fn resolve_unknown(
-        &mut self,
-        key: &str,
-        arrived: bool,
-        person: Person<'_>,
-        now: i64,
-    ) -> Result<(), LedgerError> {
-        self.change(|session| people::resolve_unknown(session, key, arrived, person, now))
-    }
-
-    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
-        self.change(|session| people::retry(session, which, person, now))
-    }
-
-    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
-        self.change(|session| people::approve(session, keys, person, now))
-    }
-
-    fn close_holds(
-        &mut self,
-        keys: &[String],
-        end: HoldEnd,
-        person: Person<'_>,
-        now: i64,
-    ) -> Result<u64, LedgerError> {
-        self.change(|session| people::close_holds(session, keys, end, person, now))
-    }
-
-    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError> {
-        self.change(|session| people::reopen_hold(session, key, person, now))
-    }
-
-    fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
-        self.change(|session| people::close_quarantine(session, ids, person, now))
-    }
-
-    fn news(&self) -> Result<News, LedgerError> {
-        self.ask(news::news)
-    }
-
-    fn mark_reported(&mut self) -> Result<(), LedgerError> {
-        self.change(|session| news::mark_reported(session))
-    }
-
-    fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {
-        self.ask(|session| query::progress(session, source, path))
-    }
-
-    fn totals(&self) -> Result<Totals, LedgerError> {
-        self.ask(query::totals)
-    }
-
-    fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError> {
-        self.ask(query::awaiting)
-    }
-
-    fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError> {
-        self.ask(|session| query::find(session, what, limit))
-    }
-
-    fn history(&self, key: &str) -> Result<Vec<Entry>, LedgerError> {
-        self.ask(|session| query::history(session, key))
-    }
-
-    fn payload(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.ask(|session| query::payload(session, key))
-    }
-
-    fn groups(&self, list: List, examples: usize) -> Result<Vec<Group>, LedgerError> {
-        self.ask(|session| query::groups(session, list, examples))
-    }
-
-    fn hold(&self, key: &str) -> Result<Option<Hold>, LedgerError> {
-        self.ask(|session| query::hold(session, key))
-    }
-
-    fn holds(&self, reason: Option<&str>, after: &str, limit: usize) -> Result<Vec<Hold>, LedgerError> {
-        self.ask(|session| query::holds(session, reason, None, after, limit))
-    }
-
-    fn open_holds_with_other_rules(
-        &self,
-        rules_digest: u128,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<Hold>, LedgerError> {
-        self.ask(|session| query::holds(session, None, Some(rules_digest), after, limit))
-    }
-
-    fn troubled(&self, state: State, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError> {
-        self.ask(|session| query::troubled(session, state, after, limit))
-    }
-
-    fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError> {
-        self.ask(|session| query::quarantined(session, after, limit))
-    }
-
-    fn verify(&self) -> Result<Vec<Fault>, LedgerError> {
-        self.ask(verify::verify)
-    }
 }

@@ -1,34 +1,38 @@
 //! What people decide: approvals, waivers, retries, fates of what may have arrived.
 
-use super::Fail;
-use super::codes::{state_code, type_code};
-use super::store::{NewEvent, Session, illegal};
+use super::hold::StoredCandidate;
+use super::session::{Session, illegal};
 use crate::ledger::restate::{COLLISION, Suspicion};
 use crate::ledger::row::PayloadRef;
+use crate::ledger::store::{Ahead, NewEvent, Store};
 use crate::ledger::{Event, HoldEnd, LedgerError, Note, Person, Retry, Row, State, What};
-use amie_usage::UsageType;
 
 /// Notes an event of one row with the person behind it.
-fn note(
-    session: &Session<'_>,
+fn note<S: Store>(
+    session: &Session<'_, S>,
     row: &Row,
     what: What,
     person: Person<'_>,
     chunk: Option<i64>,
     now: i64,
-) -> Result<(), Fail> {
+) -> Result<(), S::Fail> {
     let event = NewEvent { person: Some(person.by), chunk, ..NewEvent::of(now, what, row, person.why) };
-    session.note(&event)?;
+    session.store.note(&event)?;
     Ok(())
 }
 
-pub(super) fn resolve_unknown(
-    session: &mut Session<'_>,
+fn ahead<S: Store>(session: &Session<'_, S>, keys: &[String]) -> Result<(), S::Fail> {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    session.store.ahead(Ahead::Keys(&keys))
+}
+
+pub(in crate::ledger) fn resolve_unknown<S: Store>(
+    session: &mut Session<'_, S>,
     key: &str,
     arrived: bool,
     person: Person<'_>,
     now: i64,
-) -> Result<(), Fail> {
+) -> Result<(), S::Fail> {
     let before = session.existing(key)?;
     let mut row = before.clone();
     let events = row.resolve(arrived).map_err(illegal(key))?;
@@ -36,17 +40,18 @@ pub(super) fn resolve_unknown(
     events.into_iter().try_for_each(|event| note(session, &row, What::Moved(event), person, None, now))
 }
 
-pub(super) fn retry(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn retry<S: Store>(
+    session: &mut Session<'_, S>,
     which: &Retry,
     person: Person<'_>,
     now: i64,
-) -> Result<u64, Fail> {
+) -> Result<u64, S::Fail> {
     let keys = match which {
         Retry::Keys(keys) => keys.clone(),
-        Retry::Rejected(error) => keys_in(session, State::Rejected, error.as_deref())?,
-        Retry::Failed(error) => keys_in(session, State::Failed, error.as_deref())?,
+        Retry::Rejected(error) => session.store.keys_with_error(State::Rejected, error.as_deref())?,
+        Retry::Failed(error) => session.store.keys_with_error(State::Failed, error.as_deref())?,
     };
+    ahead(session, &keys)?;
     for key in &keys {
         let before = session.existing(key)?;
         let mut row = before.clone();
@@ -57,51 +62,37 @@ pub(super) fn retry(
     Ok(keys.len() as u64)
 }
 
-fn keys_in(session: &Session<'_>, state: State, error: Option<&str>) -> Result<Vec<String>, Fail> {
-    let sql = "SELECT key FROM record WHERE state IN (1, 3, 5, 7) AND state = ?1 AND usage_type = ?2 \
-               AND (?3 IS NULL OR error = ?3)";
-    let mut statement = session.connection.prepare_cached(sql)?;
-    let mut keys = Vec::new();
-    for usage_type in UsageType::ALL {
-        let found =
-            statement.query_map((state_code(state), type_code(usage_type), error), |row| row.get(0))?;
-        for key in found {
-            keys.push(key?);
-        }
-    }
-    Ok(keys)
-}
-
-pub(super) fn approve(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn approve<S: Store>(
+    session: &mut Session<'_, S>,
     keys: &[String],
     person: Person<'_>,
     now: i64,
-) -> Result<u64, Fail> {
+) -> Result<u64, S::Fail> {
     // One chunk for each set of rules, so that a row still tells what it was priced by.
     let mut chunk: Option<(i64, u128, Vec<u8>)> = None;
+    ahead(session, keys)?;
     for key in keys {
-        let hold = session.hold(key)?.filter(|hold| hold.closed.is_none());
+        let hold = session.store.hold(key)?.filter(|hold| hold.closed.is_none());
         let hold = hold.ok_or_else(|| LedgerError::NoSuchHold { key: key.clone(), wanted: "open" })?;
-        let refuse = |advice| -> Fail {
-            LedgerError::CannotApprove { key: key.clone(), reason: hold.reason.clone(), advice }.into()
-        };
+        let refuse =
+            |advice| LedgerError::CannotApprove { key: key.clone(), reason: hold.reason.clone(), advice };
         if hold.reason == COLLISION {
-            return Err(refuse("its record would overwrite another one; change the id template"));
+            return Err(refuse("its record would overwrite another one; change the id template").into());
         }
         if hold.reason == Suspicion::IdentityChanged.reason() {
-            return Err(refuse("put the mapping back, or restate it"));
+            return Err(refuse("put the mapping back, or restate it").into());
         }
-        let (Some(candidate), Some(bytes)) = (session.candidate(key)?, &hold.candidate) else {
-            return Err(refuse("mapping made no record of it; mend the tables, and it is mapped again"));
+        let (Some(candidate), Some(bytes)) = (session.store.hold_candidate(key)?, &hold.candidate) else {
+            let advice = "mapping made no record of it; mend the tables, and it is mapped again";
+            return Err(refuse(advice).into());
         };
         let before = session.existing(key)?;
-        let mut wanted = candidate.wanted(bytes);
+        let mut wanted = StoredCandidate::from_json(key, &candidate)?.wanted(bytes);
         if before.frozen() && before.wanted.as_ref().is_some_and(|old| old.identity != wanted.identity) {
-            return Err(refuse("its identity would change after it was sent"));
+            return Err(refuse("its identity would change after it was sent").into());
         }
-        if session.identity_owner(before.usage_type, &wanted.identity)?.is_some_and(|owner| owner != *key) {
-            return Err(refuse("its record would overwrite another one"));
+        if session.store.owner(before.usage_type, &wanted.identity)?.is_some_and(|owner| owner != *key) {
+            return Err(refuse("its record would overwrite another one").into());
         }
         if let Some((id, _, kept)) = chunk.take_if(|(_, rules, _)| *rules != hold.rules_digest)
             && session.refers_to(id)
@@ -109,8 +100,11 @@ pub(super) fn approve(
             session.store_payloads(id, &kept)?;
         }
         if chunk.is_none() {
-            chunk =
-                Some((session.new_chunk("approved", hold.rules_digest, now)?, hold.rules_digest, Vec::new()));
+            chunk = Some((
+                session.store.new_chunk("approved", hold.rules_digest, now)?,
+                hold.rules_digest,
+                Vec::new(),
+            ));
         }
         let Some((id, _, kept)) = chunk.as_mut() else { continue };
         let place = u32::try_from(kept.len()).ok().zip(u32::try_from(bytes.len()).ok());
@@ -121,7 +115,7 @@ pub(super) fn approve(
         let mut row = before.clone();
         row.want(event, wanted, hold.source_digest).map_err(illegal(key))?;
         row.on_hold = false;
-        session.close_hold(key, HoldEnd::Approved, Some(person), now)?;
+        session.store.close_hold(key, HoldEnd::Approved, Some(person), now)?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(event), person, Some(*id), now)?;
     }
@@ -133,15 +127,16 @@ pub(super) fn approve(
     Ok(keys.len() as u64)
 }
 
-pub(super) fn close_holds(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn close_holds<S: Store>(
+    session: &mut Session<'_, S>,
     keys: &[String],
     end: HoldEnd,
     person: Person<'_>,
     now: i64,
-) -> Result<u64, Fail> {
+) -> Result<u64, S::Fail> {
+    ahead(session, keys)?;
     for key in keys {
-        if !session.close_hold(key, end, Some(person), now)? {
+        if !session.store.close_hold(key, end, Some(person), now)? {
             return Err(LedgerError::NoSuchHold { key: key.clone(), wanted: "open" }.into());
         }
         let before = session.existing(key)?;
@@ -158,15 +153,13 @@ pub(super) fn close_holds(
     Ok(keys.len() as u64)
 }
 
-pub(super) fn reopen_hold(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn reopen_hold<S: Store>(
+    session: &mut Session<'_, S>,
     key: &str,
     person: Person<'_>,
     now: i64,
-) -> Result<(), Fail> {
-    let sql = "UPDATE hold SET closed_at = NULL, closed_how = NULL, closed_by = NULL, closed_why = NULL \
-               WHERE key = ?1 AND closed_how = ?2";
-    if session.connection.prepare_cached(sql)?.execute((key, HoldEnd::Waived.as_str()))? == 0 {
+) -> Result<(), S::Fail> {
+    if !session.store.unwaive(key)? {
         return Err(LedgerError::NoSuchHold { key: key.to_owned(), wanted: "waived" }.into());
     }
     let before = session.existing(key)?;
@@ -181,18 +174,15 @@ pub(super) fn reopen_hold(
     note(session, &row, what, person, None, now)
 }
 
-pub(super) fn close_quarantine(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn close_quarantine<S: Store>(
+    session: &mut Session<'_, S>,
     ids: &[i64],
     person: Person<'_>,
     now: i64,
-) -> Result<u64, Fail> {
-    let sql = "UPDATE quarantine SET closed_at = ?2, closed_by = ?3, closed_why = ?4 \
-               WHERE id = ?1 AND closed_at IS NULL";
-    let mut statement = session.connection.prepare_cached(sql)?;
+) -> Result<u64, S::Fail> {
     let mut closed = 0;
     for id in ids {
-        closed += statement.execute((id, now, person.by, person.why))? as u64;
+        closed += u64::from(session.store.close_text(*id, person, now)?);
     }
     Ok(closed)
 }
