@@ -235,12 +235,12 @@ pub(crate) struct Held {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeldAction {
     /// Close holds for good: these runs are not reported.
-    Waive(Decide),
-    /// Send runs that a brake held.
-    Approve(Decide),
+    Waive(Choice),
+    /// Send runs that a brake held, or changes that looked false.
+    Approve(Choice),
     /// Send rejected or failed records again as they are.
     Retry(Decide),
-    /// Settle records whose outcome is unknown: the service has them, or it has not.
+    /// Say what became of records where the service does not: of unknown outcome, or accepted and never loaded.
     Settle {
         #[command(flatten)]
         decide: Decide,
@@ -252,10 +252,40 @@ pub(crate) enum HeldAction {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Found {
-    /// The service has the records.
+    /// Of unknown outcome: the service took the records.
     Arrived,
-    /// The service has not got them: they are sent again.
+    /// Of unknown outcome: the service has not got them; they are sent again.
     Missing,
+    /// Accepted, or of unknown outcome: they are in the service's books with the charge that was sent.
+    Loaded,
+    /// Accepted: the service has lost them; they are sent again.
+    Lost,
+}
+
+/// Which holds, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// Ledger keys, as `held` lists them.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) keys: Vec<String>,
+    /// All that are held for --reason-code (and --resource).
+    #[arg(long, requires = "reason_code")]
+    pub(crate) all: bool,
+    /// With --all: those held for this reason, for example above-max-charge.
+    #[arg(long, value_name = "CODE", requires = "all")]
+    pub(crate) reason_code: Option<String>,
+    /// With --all: of those, the ones whose record is for this resource.
+    #[arg(long, value_name = "RESOURCE", requires = "all")]
+    pub(crate) resource: Option<String>,
+    /// With --all: only say how many, and what they charge.
+    #[arg(long, requires = "all")]
+    pub(crate) dry_run: bool,
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "WHY", required_unless_present = "dry_run")]
+    pub(crate) reason: Option<String>,
+    /// Who decides, where it is not the login that runs this.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -263,9 +293,8 @@ pub(crate) struct Decide {
     /// Ledger keys, as `held` lists them.
     #[arg(required = true)]
     pub(crate) keys: Vec<String>,
-    /// Why; kept in the ledger.
-    #[arg(long)]
-    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) decision: Decision,
 }
 
 #[derive(Debug, Args)]

@@ -303,9 +303,12 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    for braked in &night.braked {
+        text += &wrapped(&format!("held {} record(s): {}", braked.records, escape(&braked.to_string())));
+    }
     if ingested.drifted > 0 {
         text += &format!(
-            "  {} record(s) that were sent would be charged otherwise by today's rules or tables; they keep their charge\n",
+            "  {} record(s) that were sent would be charged otherwise by today's rules or tables; they keep their charge (see `restate`)\n",
             ingested.drifted
         );
     }

@@ -293,4 +293,5 @@ pub(super) struct Policy {
     pub(super) requeued: Option<Spanned<String>>,
     pub(super) failed: Option<Spanned<String>>,
     pub(super) max_charge: Option<Spanned<toml::Value>>,
+    pub(super) night_factor: Option<Spanned<u32>>,
 }

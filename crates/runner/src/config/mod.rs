@@ -49,6 +49,8 @@ pub struct Config {
     pub tables: Vec<Table>,
     /// `[tables] max_age_days`: a table that nobody has changed for longer is warned of.
     pub table_max_age_days: Option<u32>,
+    /// `[policy] night_factor`: a night that charges a resource more than so many usual days is held.
+    pub night_factor: Option<u32>,
     /// What works, but may not do what it seems to.
     pub warnings: Vec<String>,
 }
@@ -519,6 +521,7 @@ impl Reading<'_> {
             }
         }
         let policy = self.policy(&file.policy);
+        let night_factor = self.at_least_one(file.policy.night_factor.as_ref(), "night_factor");
         let table_max_age_days = self.at_least_one(file.tables.max_age_days.as_ref(), "max_age_days");
         spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
         spans.skips = file.projects.skip.iter().map(Spanned::span).collect();
@@ -593,6 +596,7 @@ impl Reading<'_> {
             rules,
             tables,
             table_max_age_days,
+            night_factor,
             warnings,
         })
     }

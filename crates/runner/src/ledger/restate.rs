@@ -63,6 +63,13 @@ impl Suspicion {
 /// The reason code of a record whose wire identity belongs to another key.
 pub const COLLISION: &str = "collision";
 
+/// The reason code of a record on its way to another identity: zero was sent under the old one, and must be settled
+/// before the new one goes. Nobody is asked anything.
+pub const MOVING: &str = "moving";
+
+/// The reason code of records that a night held, because it charges far more than usual.
+pub const NIGHT: &str = "above-usual-night";
+
 /// A record that mapping offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'a> {

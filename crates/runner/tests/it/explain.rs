@@ -36,7 +36,7 @@ fn every_fate_is_explained_with_its_reason() {
             "TG-ABC123456, by pattern 1 of projects.match",
             "from 2026-01-01, midnight in UTC (rate 2)",
             "max(cores, mem_gb / 2)                       = 1",
-            "hours                                        = 74/3600 = 0.020555555555...",
+            "= 37/1800 = 0.020555555555...",
             "rounded to 6 places, half-even               = 0.020556",
             "identity  1 on testhpc-cpu.testsite.access-ci.org, submitted 2026-11-23 09:45:25Z; frozen",
             "sent      version 1 with charge 0.020556",
@@ -47,7 +47,7 @@ fn every_fate_is_explained_with_its_reason() {
     explained(&site, "3", &["not reported, by rule 1 of projects.skip", "skipped  account-rule"]);
     explained(&site, "5", &["skipped", "zero-charge: sent only if an earlier charge of this run was sent"]);
     explained(&site, "39", &["held      unknown-project", "nosuchacct,<LocalProjectID>"]);
-    explained(&site, "46", &["beside-torn: the record beside it is torn"]);
+    explained(&site, "46", &["quarantined: the record beside it is torn"]);
     // A record id, a ledger key and a job id are all names of it.
     for id in ["91.pbssrv.r3", "pbs/pbssrv/0000000091/1795426503/3"] {
         let text = explained(&site, id, &["91.pbssrv.r3"]);

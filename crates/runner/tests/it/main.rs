@@ -1,6 +1,8 @@
 //! Integration tests of `runner`, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+/// Brakes, approvals in bulk, and what a person settles.
+mod brakes;
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
 mod demo;
 /// Documents say what is true.
@@ -13,6 +15,8 @@ mod json;
 mod kill;
 /// The ledger by itself.
 mod ledger;
+/// Restatements: approved, once, and never two charges at a time.
+mod restate;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;
