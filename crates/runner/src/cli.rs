@@ -298,6 +298,7 @@ pub(crate) struct Decide {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = format!("Faults:\n{}", usage_sandbox::fault::SYNTAX))]
 pub(crate) struct Sandbox {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -308,22 +309,43 @@ pub(crate) struct Sandbox {
     /// Accept only the key in this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// Know only these users, projects, resources and allocations (TOML); records of others fail when they are loaded.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known: Option<PathBuf>,
     /// Milliseconds from the receipt of a record to its load.
     #[arg(long, default_value_t = 1000, value_name = "MS")]
     pub(crate) load_delay: u64,
+    /// Answer 413 to a longer body.
+    #[arg(long, default_value_t = 256 * 1024, value_name = "BYTES")]
+    pub(crate) max_body: usize,
+    /// Answer 413 to a message of more records.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) max_records: usize,
     /// Refuse records in which a field has a value: FIELD=VALUE=MESSAGE.
     #[arg(long, value_name = "RULE")]
     pub(crate) refuse: Vec<String>,
     /// Accept such records, but fail to load them: FIELD=VALUE=MESSAGE.
     #[arg(long, value_name = "RULE")]
     pub(crate) fail_load: Vec<String>,
-    /// Go wrong on purpose, for example `html:503@post*2` (see the documentation of usage-sandbox).
+    /// Go wrong on purpose, for example `html:503@post*2` (--help lists all faults).
     #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Vec<String>,
+    /// Which calls faults by probability strike: the same number and calls, the same faults.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
     /// Keep the state in this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Add records of the same identity instead of overwriting them.
+    /// Add compute records of the same identity instead of overwriting them.
     #[arg(long)]
     pub(crate) add: bool,
+    /// Overwrite storage and adjustment records of the same identity instead of adding them.
+    #[arg(long)]
+    pub(crate) overwrite_others: bool,
+    /// Return charges rounded to this many places, as a service with a fixed column does.
+    #[arg(long, value_name = "N")]
+    pub(crate) charge_places: Option<usize>,
+    /// Return charges as JSON numbers instead of strings.
+    #[arg(long)]
+    pub(crate) charges_as_numbers: bool,
 }

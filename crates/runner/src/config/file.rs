@@ -3,6 +3,7 @@
 //! Values that messages may have to point at are `Spanned`. Numbers that take part in charges are kept as
 //! `Spanned<toml::Value>` and read from the file's own text, so that no floating point comes near them.
 
+use amie_usage::wire::{self, Settings};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +59,9 @@ pub(super) struct Api {
     pub(super) concurrency: Option<Spanned<usize>>,
     #[serde(default)]
     pub(super) resend: Resend,
+    pub(super) wire: Option<Spanned<Settings>>,
+    pub(super) retries: Option<u32>,
+    pub(super) max_requests_per_minute: Option<Spanned<usize>>,
     pub(super) ca_bundle: Option<PathBuf>,
     #[serde(default)]
     pub(super) allow_plain_http: bool,
@@ -69,16 +73,9 @@ pub(super) struct Api {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Resend {
-    pub(super) compute: Option<ResendRule>,
-    pub(super) storage: Option<ResendRule>,
-    pub(super) adjustment: Option<ResendRule>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ResendRule {
-    Overwrite,
-    ConfirmFirst,
+    pub(super) compute: Option<wire::Resend>,
+    pub(super) storage: Option<wire::Resend>,
+    pub(super) adjustment: Option<wire::Resend>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ mod tables;
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 
+use amie_usage::wire::{Resend, ResendRules, Settings};
 use amie_usage::{Decimal, UsageType};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
@@ -113,8 +114,12 @@ pub struct Api {
     pub max_records: usize,
     /// POSTs in flight.
     pub concurrency: usize,
-    /// Types whose records may be sent again blindly, because the service overwrites.
-    pub overwrites: Vec<UsageType>,
+    /// What may differ on the wire, with the rule for each type of what may be sent again.
+    pub wire: Settings,
+    /// Retries of one run, over all its messages.
+    pub retries: u32,
+    /// The shortest time from the start of one request to that of the next; zero: none.
+    pub min_interval: Duration,
     /// Own CA bundle.
     pub ca_bundle: Option<PathBuf>,
     /// Plain HTTP to hosts other than this one.
@@ -131,7 +136,7 @@ impl Api {
     /// Whether an unknown outcome of this type may be answered by sending the same bytes again.
     #[must_use]
     pub fn may_resend(&self, usage_type: UsageType) -> bool {
-        self.overwrites.contains(&usage_type)
+        self.wire.resend.of(usage_type) == Resend::Overwrite
     }
 }
 
@@ -692,27 +697,22 @@ impl Reading<'_> {
         let max_body_bytes = limit(&api.max_body_bytes, "max_body_bytes", 196_608, 64 << 20);
         let max_records = limit(&api.max_records, "max_records", 1000, 100_000);
         let concurrency = limit(&api.concurrency, "concurrency", 4, 64);
+        let per_minute = limit(&api.max_requests_per_minute, "max_requests_per_minute", 0, 60_000);
+        let per_minute = u32::try_from(per_minute).unwrap_or(u32::MAX);
+        let min_interval = Duration::from_secs(60).checked_div(per_minute).unwrap_or_default();
         if !api.url.get_ref().starts_with("http://") && !api.url.get_ref().starts_with("https://") {
             self.fail(api.url.span(), "url must begin with https://");
         }
-        let overwrite = Some(file::ResendRule::Overwrite);
-        let compute = api.resend.compute.or(overwrite);
-        let overwrites = [
-            (UsageType::Compute, compute),
-            (UsageType::Storage, api.resend.storage),
-            (UsageType::Adjustment, api.resend.adjustment),
-        ];
+        let wire = self.wire(&api);
         Some(Api {
             url: api.url.get_ref().trim_end_matches('/').to_owned(),
             key,
             max_body_bytes,
             max_records,
             concurrency,
-            overwrites: overwrites
-                .into_iter()
-                .filter(|(_, rule)| *rule == overwrite)
-                .map(|(kind, _)| kind)
-                .collect(),
+            wire,
+            retries: api.retries.unwrap_or(40),
+            min_interval,
             ca_bundle: api
                 .ca_bundle
                 .map(|path| if path.is_absolute() { path } else { self.folder.join(path) }),
@@ -721,6 +721,33 @@ impl Reading<'_> {
             read_timeout: Duration::from_secs(api.read_timeout_seconds.unwrap_or(60)),
             total_timeout: Duration::from_secs(api.total_timeout_seconds.unwrap_or(120)),
         })
+    }
+
+    /// `[api.wire]`, with the rules of `[api.resend]`.
+    fn wire(&mut self, api: &file::Api) -> Settings {
+        let mut wire = match &api.wire {
+            None => Settings::default(),
+            Some(wire) => {
+                if wire.get_ref().resend != ResendRules::default() {
+                    self.fail_with_help(
+                        wire.span(),
+                        "wire.resend: what may be sent again stands in [api]",
+                        "resend = { ... } in [api], not in [api.wire]",
+                    );
+                }
+                if let Err(error) = wire.get_ref().check() {
+                    self.fail(wire.span(), format_args!("wire.{error}"));
+                }
+                wire.get_ref().clone()
+            }
+        };
+        let known = ResendRules::default();
+        wire.resend = ResendRules {
+            compute: api.resend.compute.unwrap_or(known.compute),
+            storage: api.resend.storage.unwrap_or(known.storage),
+            adjustment: api.resend.adjustment.unwrap_or(known.adjustment),
+        };
+        wire
     }
 
     fn ledger(&mut self, url: &Spanned<String>) -> Option<PathBuf> {

@@ -49,7 +49,7 @@ fn every_fate_is_explained_with_its_reason() {
     explained(&site, "39", &["held      unknown-project", "nosuchacct,<LocalProjectID>"]);
     explained(&site, "46", &["quarantined: the record beside it is torn"]);
     // A record id, a ledger key and a job id are all names of it.
-    for id in ["91.pbssrv.r3", "pbs/pbssrv/0000000091/1795426503/3"] {
+    for id in ["91.pbssrv.r3", "pbs/pbssrv/0000000091/1795426661/3"] {
         let text = explained(&site, id, &["91.pbssrv.r3"]);
         assert!(!text.contains("91.pbssrv.r2"), "{id}: {text}");
     }
