@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod tables;
+mod toml_string;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
@@ -16,8 +17,9 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use error::Text;
 use mapper::spec::{
-    Charged, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec, ResourceSpec, Rounding, RoundingMode,
-    RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule, SourceSpec, StorageSpec, When,
+    Charged, LimitsSpec, NodeTypeSpec, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec,
+    ResourceSpec, Rounding, RoundingMode, RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule,
+    SourceSpec, StorageSpec, When,
 };
 use mapper::{Rules, SourceRules};
 use parsers::OwnerKind;
@@ -342,6 +344,7 @@ struct Spans {
     storage: Vec<(Range<usize>, Range<usize>)>,
     patterns: Vec<Range<usize>>,
     skips: Vec<Range<usize>>,
+    node_types: Vec<Range<usize>>,
 }
 
 struct RateSpans {
@@ -530,6 +533,7 @@ impl Reading<'_> {
         let table_max_age_days = self.at_least_one(file.tables.max_age_days.as_ref(), "max_age_days");
         spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
         spans.skips = file.projects.skip.iter().map(Spanned::span).collect();
+        spans.node_types = file.node_type.iter().map(Spanned::span).collect();
         if !self.errors.is_empty() {
             return None;
         }
@@ -566,6 +570,8 @@ impl Reading<'_> {
                 })
                 .collect(),
             users: users.flatten(),
+            pi_fallback: file.users.pi_fallback,
+            node_types: file.node_type.into_iter().map(Spanned::into_inner).map(node_type).collect(),
             resources: resources.into_iter().flatten().collect(),
             storage: storage.into_iter().flatten().collect(),
             policy,
@@ -625,13 +631,18 @@ impl Reading<'_> {
                 .and_then(|(_, rates)| rates.get(rate))
                 .map(|spans| spans.rate.clone())
         };
-        let formula = |start: Option<usize>, offset: usize, len: usize| {
-            // A TOML string begins with its quote; escapes in a formula would be strange and shift this a little.
-            start.map(|start| start + 1 + offset..start + 1 + offset + len.max(1))
+        let formula = |written: Option<Range<usize>>, offset: usize, len: usize| {
+            let written = written?;
+            let start = written.start;
+            let text = self.text.as_str().get(written)?;
+            let [from, to] =
+                [offset, offset + len].map(|offset| start + toml_string::written_at(text, offset));
+            Some(from..to.max(from + 1))
         };
         let span = match error.place {
             RulePlace::ProjectPattern { index } => spans.patterns.get(index).cloned(),
             RulePlace::SkipRule { index } => spans.skips.get(index).cloned(),
+            RulePlace::NodeType { index } => spans.node_types.get(index).cloned(),
             RulePlace::Resource { index } => resource(index),
             RulePlace::Rate { resource, rate: index } | RulePlace::Factor { resource, rate: index } => {
                 rate(resource, index)
@@ -641,19 +652,20 @@ impl Reading<'_> {
                     .resources
                     .get(resource)
                     .and_then(|(_, rates)| rates.get(rate))
-                    .map(|spans| spans.formula.start),
+                    .map(|spans| spans.formula.clone()),
                 offset,
                 len,
             ),
             RulePlace::Storage { index } => spans.storage.get(index).map(|(span, _)| span.clone()),
             RulePlace::StorageFormula { index, offset, len } => {
-                formula(spans.storage.get(index).map(|(_, formula)| formula.start), offset, len)
+                formula(spans.storage.get(index).map(|(_, formula)| formula.clone()), offset, len)
             }
             _ => None,
         };
         let at_line = match error.place {
             RulePlace::ProjectRow { line } => Some(("project table", line)),
             RulePlace::UserRow { line } => Some(("user table", line)),
+            RulePlace::SuppliedRow { line, .. } => Some(("table of supplied charges", line)),
             RulePlace::OwnerRow { line, .. } => Some(("owner table", line)),
             _ => None,
         };
@@ -946,18 +958,30 @@ impl Reading<'_> {
             );
             return None;
         }
+        let fold_accounts = match &source.account_case {
+            None => None,
+            Some(word) => Some(self.word(word, "account_case", &[("ignore", true), ("exact", false)])?),
+        };
+        let text_of =
+            |template: &Option<Spanned<String>>| template.as_ref().map(|template| template.get_ref().clone());
         let spec = SourceSpec {
             name: source.name.get_ref().clone(),
             cluster: source.cluster.clone(),
             project_from,
-            local_record_id: source.local_record_id.as_ref().map(|template| template.get_ref().clone()),
+            fold_accounts,
+            local_record_id: text_of(&source.local_record_id),
+            parent_record_id: text_of(&source.parent_record_id),
             hold_forgeable: source.forgeable.as_ref().is_some_and(|word| word.get_ref() == "hold"),
             send_job_name: source.job_name.unwrap_or(false),
         };
-        let span = source.local_record_id.as_ref().map_or(source.name.span(), Spanned::span);
         match SourceRules::compile(spec) {
             Ok(rules) => Some(rules),
             Err(error) => {
+                let template = match error.message.split(':').next() {
+                    Some("parent_record_id") => &source.parent_record_id,
+                    _ => &source.local_record_id,
+                };
+                let span = template.as_ref().map_or(source.name.span(), Spanned::span);
                 let help = error.help.clone().unwrap_or_default();
                 self.fail_with_help(span, &error.message, help);
                 None
@@ -986,6 +1010,11 @@ impl Reading<'_> {
             rates.push(self.rate(rate.get_ref()));
         }
         spans.resources.push((name_span, rate_spans));
+        let supplied = match &written.supplied {
+            None => None,
+            Some(path) => Some(self.table(path, "resource.supplied", tables::supplied)?),
+        };
+        let limits = self.limits(&written.max_charge, written.max_cores, &written.max_hours);
         let when = &written.when;
         let list = |list: &file::OneOrMany| list.0.clone();
         Some(ResourceSpec {
@@ -998,6 +1027,10 @@ impl Reading<'_> {
                 user: list(&when.user),
             },
             rates: rates.into_iter().collect::<Option<_>>()?,
+            cores_per_node: written.cores_per_node,
+            gpus_per_node: written.gpus_per_node,
+            supplied,
+            limits,
         })
     }
 
@@ -1118,13 +1151,39 @@ impl Reading<'_> {
         let boot_fail = charged(&policy.boot_fail, "boot_fail");
         let preempted = charged(&policy.preempted, "preempted");
         let requeued = charged(&policy.requeued, "requeued");
+        let resizing = charged(&policy.resizing, "resizing");
         let failed = charged(&policy.failed, "failed");
         let send_zero = match &policy.zero_charge {
             None => false,
             Some(word) => self.word(word, "zero_charge", &[("skip", false), ("send", true)]).unwrap_or(false),
         };
-        let max_charge = policy.max_charge.as_ref().and_then(|number| self.number(number, "max_charge"));
-        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge }
+        let limits = self.limits(&policy.max_charge, policy.max_cores, &policy.max_hours);
+        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, resizing, failed, limits }
+    }
+
+    /// The limits of `[policy]` or of a resource.
+    fn limits(
+        &mut self,
+        max_charge: &Option<Spanned<toml::Value>>,
+        max_cores: Option<u64>,
+        max_hours: &Option<Spanned<toml::Value>>,
+    ) -> LimitsSpec {
+        LimitsSpec {
+            max_charge: max_charge.as_ref().and_then(|number| self.number(number, "max_charge")),
+            max_cores,
+            max_hours: max_hours.as_ref().and_then(|number| self.number(number, "max_hours")),
+        }
+    }
+}
+
+fn node_type(written: file::NodeType) -> NodeTypeSpec {
+    NodeTypeSpec {
+        name: written.name,
+        cluster: written.cluster.0,
+        partition: written.partition.0,
+        hosts: written.hosts.0,
+        cores: written.cores,
+        gpus: written.gpus,
     }
 }
 
