@@ -4,7 +4,7 @@ use crate::clock;
 use crate::config::{Api, Config};
 use crate::engine::{self, Collected};
 use crate::ledger::{Binding, Ingested, LeaseRequest, Ledger, LedgerError, RecordOutcome, SqliteLedger};
-use crate::nightly::NightError;
+use crate::nightly::{self, NightError};
 use crate::plan::Planned;
 use amie_usage::{UsageType, wire};
 use std::io;
@@ -59,6 +59,7 @@ pub fn dry_run<E>(
     ledger.recover(now)?;
     let (collected, ingested) = engine::ingest(config, planned, &mut ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
+    nightly::before_sending(config, &mut ledger)?;
     let mut found = DryRun { collected, ingested, messages: 0, records: 0 };
     for usage_type in UsageType::ALL {
         let request = LeaseRequest {
@@ -68,8 +69,10 @@ pub fn dry_run<E>(
             ..LeaseRequest::new(usage_type, now)
         };
         while let Some(leased) = ledger.lease(&request)? {
-            let records = leased.records.iter().map(|record| record.payload.as_slice());
-            emit(&wire::message_body(usage_type, records)).map_err(DryRunError::Emit)?;
+            let records: Vec<_> =
+                leased.records.iter().map(|record| api.wire.as_sent(&record.payload)).collect();
+            emit(&wire::message_body(usage_type, records.iter().map(AsRef::as_ref)))
+                .map_err(DryRunError::Emit)?;
             found.messages += 1;
             found.records += leased.records.len() as u64;
             let outcomes = vec![RecordOutcome::Accepted; leased.records.len()];

@@ -11,9 +11,6 @@ use amie_usage::{Cancel, Client, Delivery, Limits, RetryBudget, Stop, UsageType,
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Retries of one run, over all batches: enough to ride out a short outage, few enough not to hammer a dead service.
-const RETRIES: u32 = 40;
-
 /// What a round of sending did.
 #[derive(Debug, Default)]
 pub struct Submission {
@@ -35,6 +32,22 @@ pub struct Submission {
     pub interrupted: bool,
 }
 
+impl Submission {
+    /// Adds what another round did.
+    pub fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.not_sent += other.not_sent;
+        self.posts += other.posts;
+        if self.stop.is_none() {
+            self.stop = other.stop;
+            self.stop_reason = other.stop_reason;
+        }
+        self.interrupted |= other.interrupted;
+    }
+}
+
 /// Sends everything that the ledger owes, until nothing is left, something stops it, or `cancel` is called.
 ///
 /// # Errors
@@ -48,7 +61,7 @@ pub async fn submit(
     let mut round = Round {
         client: client.clone(),
         limits: Limits { max_body_bytes: api.max_body_bytes, max_records: api.max_records },
-        budget: Arc::new(RetryBudget::new(RETRIES)),
+        budget: Arc::new(RetryBudget::new(api.retries)),
         cancel: cancel.clone(),
         lease_seconds: lease_seconds(api),
         flight: JoinSet::new(),
@@ -63,7 +76,7 @@ pub async fn submit(
 
 /// A lease outlives the longest delivery that can be going on under it, twice over.
 fn lease_seconds(api: &Api) -> u32 {
-    let longest = RetryBudget::new(RETRIES).delivery_limit() + api.total_timeout;
+    let longest = RetryBudget::new(api.retries).delivery_limit() + api.total_timeout;
     u32::try_from(longest.as_secs().saturating_mul(2)).unwrap_or(u32::MAX)
 }
 

@@ -1,20 +1,21 @@
 //! The calls: which path and method is which, and what each answers.
 
 use crate::decimal::{self, Sum};
-use crate::fault::{Call, Fault};
+use crate::fault::{Call, Fault, RecordFaults};
 use crate::http::{Answer, Head};
 use crate::judge::{self, Refusal};
 use crate::page;
 use crate::record::Members;
 use crate::service::Service;
 use crate::state::totals;
-use crate::store::{Fate, Store, Version};
+use crate::store::{Fate, Reader, Store, Version};
 use crate::time;
 use crate::wire::UsageType;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -101,7 +102,7 @@ pub(crate) fn answer(
     route: Route<'_>,
     head: &Head,
     body: &[u8],
-    refuse_whole: bool,
+    faults: RecordFaults,
 ) -> Answer {
     if route.call().is_some()
         && let Err(reason) = authorised(service, head)
@@ -112,7 +113,7 @@ pub(crate) fn answer(
         return error(401, reason);
     }
     match route {
-        Route::Post => post(service, head, body, refuse_whole),
+        Route::Post => post(service, head, body, faults),
         Route::Status => status(service, head).unwrap_or_else(|reason| error(400, &reason)),
         Route::Failed => failed(service),
         Route::Clear(numbers) => clear(service, numbers),
@@ -157,34 +158,31 @@ fn authorised(service: &Service, head: &Head) -> Result<(), &'static str> {
 }
 
 /// `POST usage`
-fn post(service: &Service, head: &Head, body: &[u8], refuse_whole: bool) -> Answer {
+fn post(service: &Service, head: &Head, body: &[u8], faults: RecordFaults) -> Answer {
     let content_type =
         head.field("content-type").and_then(|value| value.split(';').next()).unwrap_or_default();
     if !content_type.trim().eq_ignore_ascii_case("application/json") {
         return turned(service, 415, "Content-Type must be application/json");
     }
-    let message = match judge::message(body, service.settings.max_records) {
-        Ok(message) => message,
+    let message = judge::message(body, service.settings.max_records);
+    let judged = match message.and_then(|message| service.judge(&message, faults)) {
+        Ok(judged) => judged,
         Err(Refusal::Bad(reason)) => return turned(service, 400, &reason),
         Err(Refusal::TooMany(reason)) => return turned(service, 413, &reason),
     };
-    match service.post(&message, refuse_whole) {
-        Ok(Some(verdict)) => {
-            let failed: Vec<Flat<'_>> = verdict
-                .refused
-                .iter()
-                .map(|refused| Flat {
-                    error: Some(&refused.error),
-                    ..Flat::of(&refused.record, message.usage_type)
-                })
-                .collect();
-            let text = format!("{} records queued, {} failed validation", verdict.accepted, failed.len());
-            json_answer(&Posted { message: text, failed })
-        }
-        // On purpose without a word about which record it was.
-        Ok(None) => turned(service, 400, "the message could not be processed"),
-        Err(problem) => broken(&problem),
-    }
+    let judged = match service.post(judged) {
+        Ok(judged) => judged,
+        Err(problem) => return broken(&problem),
+    };
+    let failed = judged.refused.iter().map(|refused| Flat {
+        record: Cow::Borrowed(refused.record),
+        usage_type: judged.usage_type,
+        error: Some(&refused.error),
+        failed_record_id: None,
+    });
+    let failed: Vec<Flat<'_>> = failed.collect();
+    let message = format!("{} records queued, {} failed validation", judged.accepted.len(), failed.len());
+    json_answer(&Posted { message, failed })
 }
 
 /// The answer to a POST.
@@ -198,22 +196,28 @@ struct Posted<'a> {
 
 /// A record as answers carry it: its own members, and beside them what the service has to say.
 struct Flat<'a> {
-    record: &'a RawValue,
+    record: Cow<'a, RawValue>,
     usage_type: UsageType,
     error: Option<&'a str>,
     failed_record_id: Option<u64>,
 }
 
 impl<'a> Flat<'a> {
-    fn of(record: &'a RawValue, usage_type: UsageType) -> Self {
-        Self { record, usage_type, error: None, failed_record_id: None }
+    /// A record that failed to load.
+    fn failed(store: &'a Store, reader: &mut Reader<'a>, number: u64, version: &Version) -> Self {
+        Self {
+            record: Cow::Owned(reader.record(version)),
+            usage_type: version.usage_type,
+            error: version.fails.map(|error| store.name(error)),
+            failed_record_id: Some(number),
+        }
     }
 }
 
 impl Serialize for Flat<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let ours = ["UsageType", "Error", "FailedRecordID"];
-        let members = Members::read(self.record).unwrap_or_default();
+        let members = Members::read(&self.record).unwrap_or_default();
         let mut map = serializer.serialize_map(None)?;
         // A name is written once, whatever was sent: JSON with two of them is read differently by everyone.
         let mut written = std::collections::BTreeSet::from(ours);
@@ -271,6 +275,7 @@ fn status(service: &Service, head: &Head) -> Result<Answer, String> {
 
 fn status_of<'a>(service: &Service, store: &'a Store, from: i64, to: i64) -> Vec<StatusEntry<'a>> {
     let mut resources: BTreeMap<&str, ResourceStatus<'_>> = BTreeMap::new();
+    let mut reader = store.reader();
     for (number, version) in store.numbered() {
         // A failure stays in its interval when it is cleared: clearing acknowledges it, and does not undo it.
         let (Fate::Loaded { at } | Fate::Failed { at } | Fate::Cleared { at }) = version.fate else {
@@ -279,19 +284,18 @@ fn status_of<'a>(service: &Service, store: &'a Store, from: i64, to: i64) -> Vec
         if !(from..=to).contains(&at.div_euclid(1000)) {
             continue;
         }
-        let status = resources.entry(&version.resource).or_default();
-        if let Some(error) = version.fails.as_deref() {
+        let status = resources.entry(store.name(version.resource)).or_default();
+        if let Some(error) = version.fails {
             status.failed = status.failed.saturating_add(1);
             let job = u64::from(version.usage_type == UsageType::Compute);
             status.failed_jobs = status.failed_jobs.saturating_add(job);
-            status.errors.entry(error).or_default().push(Flat {
-                failed_record_id: Some(number),
-                ..Flat::of(&version.record, version.usage_type)
-            });
+            // The error stands above its records.
+            let record = Flat { error: None, ..Flat::failed(store, &mut reader, number, version) };
+            status.errors.entry(store.name(error)).or_default().push(record);
         } else {
             status.loaded = status.loaded.saturating_add(1);
             if version.usage_type != UsageType::Adjustment {
-                status.charge.add(&version.charge);
+                status.charge.add(store.charge(version));
             }
         }
     }
@@ -315,14 +319,11 @@ fn status_of<'a>(service: &Service, store: &'a Store, from: i64, to: i64) -> Vec
 /// `GET usage/failed`
 fn failed(service: &Service) -> Answer {
     service.look(|store| {
+        let mut reader = store.reader();
         let failed: Vec<Flat<'_>> = store
             .numbered()
             .filter(|(_, version)| matches!(version.fate, Fate::Failed { .. }))
-            .map(|(number, version)| Flat {
-                error: version.fails.as_deref(),
-                failed_record_id: Some(number),
-                ..Flat::of(&version.record, version.usage_type)
-            })
+            .map(|(number, version)| Flat::failed(store, &mut reader, number, version))
             .collect();
         // The name is not documented; this is where the reference client looks.
         json_answer(&BTreeMap::from([("ValidationFailedRecords", failed)]))
@@ -353,7 +354,7 @@ struct LoadedRecord<'a> {
     #[serde(rename = "LocalRecordID")]
     local_record_id: &'a str,
     resource: &'a str,
-    submit_time: &'a str,
+    submit_time: String,
     loaded_time: String,
     charge: Box<RawValue>,
 }
@@ -368,24 +369,24 @@ fn loaded(service: &Service, head: &Head) -> Result<Answer, String> {
     }
     let offset = count_parameter(head, "Offset")?.unwrap_or(0);
     let id = parameter(head, "LocalRecordID");
-    let wanted = |version: &Version, at: i64| {
+    let wanted = |store: &Store, version: &Version, at: i64| {
         version.usage_type == UsageType::Compute
             && at.div_euclid(1000) >= from
-            && id.is_none_or(|id| *version.local_record_id == *id)
+            && id.is_none_or(|id| store.local_record_id(version) == id)
     };
     Ok(service.look(|store| {
         let records: Vec<LoadedRecord<'_>> = store
             .loaded()
-            .filter(|(_, at, version)| wanted(version, *at))
+            .filter(|(_, at, version)| wanted(store, version, *at))
             .skip(offset)
             .take(limit)
             .map(|(number, at, version)| LoadedRecord {
                 accounting_db_record_id: number,
-                local_record_id: &version.local_record_id,
-                resource: &version.resource,
-                submit_time: &version.identity_time,
+                local_record_id: store.local_record_id(version),
+                resource: store.name(version.resource),
+                submit_time: time::format(version.identity_time),
                 loaded_time: time::format_milliseconds(at),
-                charge: charge(service, &version.charge),
+                charge: charge(service, store.charge(version)),
             })
             .collect();
         json_answer(&BTreeMap::from([("Records", records)]))
@@ -436,7 +437,9 @@ fn parameter<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
 
 fn time_parameter(head: &Head, name: &str) -> Result<Option<i64>, String> {
     let read = |text| {
-        time::parse(text).ok_or_else(|| format!("{name} must be a UTC time like 2026-10-02T00:00:00Z"))
+        time::parse_parameter(text).ok_or_else(|| {
+            format!("{name} must be a time like 2026-10-02T00:00:00Z or 2026-10-02T00:00:00+00:00")
+        })
     };
     parameter(head, name).map(read).transpose()
 }

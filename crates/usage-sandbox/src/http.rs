@@ -19,6 +19,8 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 const BODY_TIME: Duration = Duration::from_secs(60);
 /// How long, and how much, is read and thrown away before a connection is closed on somebody who still sends.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 16 * 1024 * 1024);
+/// So much room is made for a body that was only announced.
+const ROOM: usize = 1024 * 1024;
 /// Into how many pieces a trickling answer is cut, at most.
 const PIECES: usize = 20;
 
@@ -289,10 +291,15 @@ impl Connection {
 
     /// Exactly so many bytes.
     async fn take(&mut self, length: usize) -> Result<Vec<u8>, Trouble> {
+        // Room for all of it at once: a body that is read in growing pieces is copied as often as its buffer grows.
+        self.buffer.reserve(length.saturating_sub(self.buffer.len()).min(ROOM));
         while self.buffer.len() < length {
             if self.read_more().await? == 0 {
                 return Err(Trouble::Gone);
             }
+        }
+        if self.buffer.len() == length {
+            return Ok(std::mem::take(&mut self.buffer));
         }
         let rest = self.buffer.split_off(length);
         Ok(std::mem::replace(&mut self.buffer, rest))
@@ -300,7 +307,9 @@ impl Connection {
 
     /// Reads what there is; 0 at the end.
     async fn read_more(&mut self) -> io::Result<usize> {
-        self.buffer.reserve(16 * 1024);
+        if self.buffer.capacity() == self.buffer.len() {
+            self.buffer.reserve(16 * 1024);
+        }
         self.stream.read_buf(&mut self.buffer).await
     }
 

@@ -77,7 +77,7 @@ impl Journal {
     }
 
     /// Writes an event. After an error the file is as it was before.
-    pub(crate) fn write(&mut self, event: &Event) -> io::Result<()> {
+    pub(crate) fn write(&mut self, event: &Event<'_>) -> io::Result<()> {
         self.append(event)
     }
 
@@ -98,7 +98,7 @@ impl Journal {
 
 impl Header {
     fn current() -> Self {
-        Self { format: "usage-sandbox".to_owned(), version: 1 }
+        Self { format: "usage-sandbox".to_owned(), version: 2 }
     }
 }
 
@@ -124,7 +124,7 @@ fn play(file: &File, path: &Path) -> Result<(u64, Store), StateFileError> {
                 return Err(corrupt("this state is of another version".to_owned()));
             }
         } else {
-            let mut event: Event =
+            let mut event: Event<'_> =
                 serde_json::from_slice(&line).map_err(|error| corrupt(error.to_string()))?;
             event.restore().map_err(corrupt)?;
             store.apply(event);

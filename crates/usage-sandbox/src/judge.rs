@@ -4,14 +4,21 @@
 //! only be a mistake of the sender. What the documentation leaves open is let through: a start before the submit time,
 //! an empty list of records. Errors name fields and never values, so that equal mistakes have equal texts.
 
+use crate::known::{Allocation, Known};
 use crate::record::{Members, is_number, string, text};
-use crate::settings::{Allocation, Known, Rule};
+use crate::settings::Rule;
 use crate::wire::{Field, Kind, UsageType};
 use crate::{decimal, time};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
 
-/// Records need three levels; most readers of JSON give up at 128, and refused records are echoed.
-const MAX_DEPTH: usize = 64;
+/// Records need two levels; most readers of JSON give up at 128, and refused records are echoed.
+const MAX_DEPTH: usize = 62;
+/// No object of the table has more fields.
+const MAX_FIELDS: usize = 16;
 
 /// A message as it came in: its type and its records.
 #[derive(Debug)]
@@ -22,18 +29,20 @@ pub(crate) struct Message<'a> {
 
 /// What the sandbox needs to know of a record that is well formed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) resource: String,
-    pub(crate) local_record_id: String,
-    /// See [`UsageType::identity_time`].
-    pub(crate) identity_time: String,
-    pub(crate) username: String,
-    pub(crate) project: String,
+pub(crate) struct Facts<'a> {
+    pub(crate) resource: Cow<'a, str>,
+    pub(crate) local_record_id: Cow<'a, str>,
+    /// Epoch seconds; see [`UsageType::identity_time`].
+    pub(crate) identity_time: i64,
+    /// Epoch seconds; see [`UsageType::allocation_time`].
+    allocation_time: i64,
+    pub(crate) username: Cow<'a, str>,
+    pub(crate) project: Cow<'a, str>,
     /// A plain decimal, as it was sent.
-    pub(crate) charge: String,
+    pub(crate) charge: Cow<'a, str>,
     /// Of an adjustment only.
-    pub(crate) adjustment_type: Option<String>,
-    pub(crate) local_reference: Option<String>,
+    pub(crate) adjustment_type: Option<Cow<'a, str>>,
+    pub(crate) local_reference: Option<Cow<'a, str>>,
 }
 
 /// Why a whole message is refused.
@@ -45,43 +54,161 @@ pub(crate) enum Refusal {
     TooMany(String),
 }
 
+/// The outer object of a message, read in one go.
+#[derive(Default)]
+struct Envelope<'a> {
+    usage_type: Option<&'a RawValue>,
+    records: Option<Records<'a>>,
+    /// The first field that the table has not.
+    unknown: Option<String>,
+    /// The first field that came twice.
+    twice: Option<&'static str>,
+}
+
+/// `Records`, which may be anything.
+enum Records<'a> {
+    List(Vec<&'a RawValue>),
+    NoList,
+}
+
 /// Reads the body of a POST.
 pub(crate) fn message(body: &[u8], max_records: usize) -> Result<Message<'_>, Refusal> {
     let bad = |reason: &str| Refusal::Bad(reason.to_owned());
     let body = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8"))?;
-    let raw: &RawValue =
-        serde_json::from_str(body).map_err(|error| Refusal::Bad(format!("the body is not JSON: {error}")))?;
-    if depth(raw) > MAX_DEPTH {
-        return Err(bad("the body is nested too deeply"));
+    let envelope = match serde_json::from_str::<Envelope<'_>>(body) {
+        Ok(envelope) => envelope,
+        Err(error) if error.is_data() => return Err(bad("the body is not a JSON object")),
+        Err(error) => return Err(Refusal::Bad(format!("the body is not JSON: {error}"))),
+    };
+    if let Some(name) = envelope.unknown {
+        return Err(Refusal::Bad(format!("unknown field {}", shown(&name))));
     }
-    let members = Members::read(raw).ok_or_else(|| bad("the body is not a JSON object"))?;
-    let known = |name: &str| matches!(name, "UsageType" | "Records");
-    if let Some((name, _)) = members.iter().find(|(name, _)| !known(name)) {
-        return Err(Refusal::Bad(format!("unknown field {}", shown(name))));
-    }
-    if let Some(name) = repeated(&members) {
+    if let Some(name) = envelope.twice {
         return Err(Refusal::Bad(format!("{name} appears twice")));
     }
-    let usage_type = members.get("UsageType").ok_or_else(|| bad("UsageType is missing"))?;
+    let usage_type = envelope.usage_type.ok_or_else(|| bad("UsageType is missing"))?;
     let usage_type = string(usage_type)
         .and_then(|word| UsageType::from_word(&word))
         .ok_or_else(|| bad("UsageType must be Compute, Storage or Adjustment"))?;
-    let records = members.get("Records").ok_or_else(|| bad("Records is missing"))?;
-    let records: Vec<&RawValue> =
-        serde_json::from_str(records.get()).map_err(|_| bad("Records must be a list"))?;
+    let records = match envelope.records {
+        None => return Err(bad("Records is missing")),
+        Some(Records::NoList) => return Err(bad("Records must be a list")),
+        Some(Records::List(records)) => records,
+    };
     if records.len() > max_records {
         return Err(Refusal::TooMany(format!(
             "{} records in one message; at most {max_records}",
             records.len()
         )));
     }
-    for record in &records {
-        let record = Members::read(record).ok_or_else(|| bad("each record must be a JSON object"))?;
-        if record.text("UsageType").is_some_and(|word| word != usage_type.word()) {
-            return Err(bad("all records of one message must be of its UsageType"));
-        }
-    }
     Ok(Message { usage_type, records })
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Outer;
+        impl<'de> Visitor<'de> for Outer {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut envelope = Envelope::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "UsageType" if envelope.usage_type.is_some() => {
+                            envelope.twice.get_or_insert("UsageType");
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                        "Records" if envelope.records.is_some() => {
+                            envelope.twice.get_or_insert("Records");
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                        "UsageType" => envelope.usage_type = Some(map.next_value()?),
+                        "Records" => envelope.records = Some(map.next_value()?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            envelope.unknown.get_or_insert(name);
+                        }
+                    }
+                }
+                Ok(envelope)
+            }
+        }
+        deserializer.deserialize_map(Outer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Records<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Records<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut records = Vec::new();
+                while let Some(record) = list.next_element()? {
+                    records.push(record);
+                }
+                Ok(Records::List(records))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Records::NoList)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Records::NoList)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Records::NoList)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Records::NoList)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Records::NoList)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Records::NoList)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Records::NoList)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// Reads a record of a message of this type. One that is refused may not be nested so deeply that nobody could read the
+/// answer; what is accepted is no deeper than the table.
+///
+/// # Errors
+/// Why the whole message is refused.
+pub(crate) fn members<'a>(usage_type: UsageType, record: &'a RawValue) -> Result<Members<'a>, Refusal> {
+    let bad = |reason: &str| Refusal::Bad(reason.to_owned());
+    let members = Members::read(record).ok_or_else(|| bad("each record must be a JSON object"))?;
+    if members.get("UsageType").is_some_and(|word| text(word) != usage_type.word()) {
+        return Err(bad("all records of one message must be of its UsageType"));
+    }
+    Ok(members)
+}
+
+/// Whether a record is nested too deeply to be echoed.
+pub(crate) fn is_too_deep(record: &RawValue) -> bool {
+    depth(record) > MAX_DEPTH
 }
 
 /// How deep a value's lists and objects are nested.
@@ -113,10 +240,10 @@ fn depth(json: &RawValue) -> usize {
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the table.
-pub(crate) fn record(usage_type: UsageType, record: &Members<'_>) -> Result<Facts, String> {
+pub(crate) fn record<'a>(usage_type: UsageType, record: &Members<'a>) -> Result<Facts<'a>, String> {
     let mut errors = Vec::new();
     check_object(record, usage_type.fields(), "", &mut errors);
-    let time_of = |name| record.text(name).as_deref().and_then(time::parse);
+    let time_of = |name| record.get(name).and_then(string).as_deref().and_then(time::parse);
     if let (Some(start), Some(end)) = (time_of("StartTime"), time_of("EndTime"))
         && end < start
     {
@@ -125,75 +252,94 @@ pub(crate) fn record(usage_type: UsageType, record: &Members<'_>) -> Result<Fact
     if !errors.is_empty() {
         return Err(errors.join("; "));
     }
-    let field = |name| record.text(name).unwrap_or_default();
+    let field = |name| record.get(name).map(text).unwrap_or_default();
     Ok(Facts {
         resource: field("Resource"),
         local_record_id: field("LocalRecordID"),
-        identity_time: field(usage_type.identity_time()),
+        identity_time: time_of(usage_type.identity_time()).unwrap_or_default(),
+        allocation_time: time_of(usage_type.allocation_time()).unwrap_or_default(),
         username: field("Username"),
         project: field("LocalProjectID"),
         charge: field("Charge"),
-        adjustment_type: record.text("AdjustmentType"),
-        local_reference: record.text("LocalReference"),
+        adjustment_type: record.get("AdjustmentType").map(text),
+        local_reference: record.get("LocalReference").map(text),
     })
 }
 
 /// Holds an object against its fields; `prefix` is the path to it.
-fn check_object(object: &Members<'_>, fields: &[Field], prefix: &str, errors: &mut Vec<String>) {
-    for field in fields {
-        let name = format!("{prefix}{}", field.name);
-        match object.get(field.name) {
-            None if field.required => errors.push(format!("{name} is missing")),
-            None => {}
-            Some(value) => check_value(value, field.kind, &name, errors),
+fn check_object(object: &Members<'_>, fields: &'static [Field], prefix: &str, errors: &mut Vec<String>) {
+    // Senders write the fields in one order, mostly the table's: each is looked for behind the one before.
+    let mut values: [Option<&RawValue>; MAX_FIELDS] = [None; MAX_FIELDS];
+    let (mut next, mut strange) = (0_usize, fields.len() > MAX_FIELDS);
+    for (name, value) in object.iter() {
+        let behind = fields.iter().enumerate().cycle().skip(next).take(fields.len());
+        match behind.into_iter().find(|(_, field)| field.name == name) {
+            Some((index, _)) => {
+                next = index.saturating_add(1);
+                match values.get_mut(index) {
+                    Some(place @ None) => *place = Some(value),
+                    _ => strange = true,
+                }
+            }
+            None => strange = true,
         }
     }
-    for (name, _) in object.iter().filter(|(name, _)| !fields.iter().any(|field| field.name == *name)) {
-        errors.push(format!("unknown field {prefix}{}", shown(name)));
+    for (field, value) in fields.iter().zip(values) {
+        match value {
+            None if field.required => errors.push(format!("{prefix}{} is missing", field.name)),
+            None => {}
+            Some(value) => check_value(value, field.kind, prefix, field.name, errors),
+        }
     }
-    if let Some(name) = repeated(object) {
-        errors.push(format!("{prefix}{name} appears twice"));
+    if strange {
+        for (name, _) in object.iter().filter(|(name, _)| !fields.iter().any(|field| field.name == *name)) {
+            errors.push(format!("unknown field {prefix}{}", shown(name)));
+        }
+        if let Some(name) = repeated(object) {
+            errors.push(format!("{prefix}{name} appears twice"));
+        }
     }
 }
 
-fn check_value(value: &RawValue, kind: Kind, name: &str, errors: &mut Vec<String>) {
-    let objection: Option<String> = match kind {
+fn check_value(value: &RawValue, kind: Kind, prefix: &str, name: &str, errors: &mut Vec<String>) {
+    let wrong = |wrong: bool, objection: &'static str| wrong.then_some(Cow::Borrowed(objection));
+    let objection: Option<Cow<'static, str>> = match kind {
         Kind::Name => match string(value) {
-            None => Some("must be a string".to_owned()),
-            Some(text) => text.is_empty().then(|| "must not be empty".to_owned()),
+            None => Some("must be a string".into()),
+            Some(text) => wrong(text.is_empty(), "must not be empty"),
         },
-        Kind::Text => string(value).is_none().then(|| "must be a string".to_owned()),
-        Kind::Word(words) => (!string(value).is_some_and(|word| words.contains(&word.as_str())))
-            .then(|| format!("must be one of {}", words.join(", "))),
-        Kind::Time => string(value)
-            .as_deref()
-            .and_then(time::parse)
-            .is_none()
-            .then(|| "must be a UTC time in whole seconds like 2026-10-02T00:00:00Z".to_owned()),
+        Kind::Text => wrong(string(value).is_none(), "must be a string"),
+        Kind::Word(words) => (!string(value).is_some_and(|word| words.contains(&word.as_ref())))
+            .then(|| format!("must be one of {}", words.join(", ")).into()),
+        Kind::Time => wrong(
+            string(value).as_deref().and_then(time::parse).is_none(),
+            "must be a UTC time in whole seconds like 2026-10-02T00:00:00Z",
+        ),
         Kind::Charge if is_number(value) || value.get().starts_with('"') => {
-            decimal::objection(&text(value)).map(str::to_owned)
+            decimal::objection(&text(value)).map(Cow::Borrowed)
         }
-        Kind::Charge => Some("must be a string or a number".to_owned()),
-        Kind::Count => (value.get().is_empty() || !value.get().bytes().all(|byte| byte.is_ascii_digit()))
-            .then(|| "must be a whole number, not negative".to_owned()),
-        Kind::Number => (!is_number(value) || value.get().starts_with('-'))
-            .then(|| "must be a number, not negative".to_owned()),
-        Kind::Loose => {
-            (!is_number(value) && string(value).is_none()).then(|| "must be a string or a number".to_owned())
+        Kind::Charge => Some("must be a string or a number".into()),
+        Kind::Count => wrong(
+            value.get().is_empty() || !value.get().bytes().all(|byte| byte.is_ascii_digit()),
+            "must be a whole number, not negative",
+        ),
+        Kind::Number => {
+            wrong(!is_number(value) || value.get().starts_with('-'), "must be a number, not negative")
         }
+        Kind::Loose => wrong(!is_number(value) && string(value).is_none(), "must be a string or a number"),
         Kind::Parent => {
             let list = || serde_json::from_str::<Vec<Option<String>>>(value.get()).is_ok();
-            (string(value).is_none() && !list()).then(|| "must be a string".to_owned())
+            wrong(string(value).is_none() && !list(), "must be a string")
         }
         Kind::Object(fields) => match Members::read(value) {
-            None => Some("must be an object".to_owned()),
+            None => Some("must be an object".into()),
             Some(object) => {
-                check_object(&object, fields, &format!("{name}."), errors);
+                check_object(&object, fields, &format!("{prefix}{name}."), errors);
                 None
             }
         },
     };
-    errors.extend(objection.map(|objection| format!("{name} {objection}")));
+    errors.extend(objection.map(|objection| format!("{prefix}{name} {objection}")));
 }
 
 /// The first name that an object has twice.
@@ -214,58 +360,62 @@ fn shown(name: &str) -> String {
 /// Why this site's service refuses a well-formed record at once, or nothing.
 pub(crate) fn refusal(
     record: &Members<'_>,
-    facts: &Facts,
+    facts: &Facts<'_>,
     known: Option<&Known>,
     rules: &[Rule],
 ) -> Option<String> {
-    let unknown = known.and_then(|known| {
-        [
-            (&known.users, &facts.username, "Username"),
-            (&known.projects, &facts.project, "LocalProjectID"),
-            (&known.resources, &facts.resource, "Resource"),
-        ]
-        .into_iter()
-        .find(|(names, name, _)| !names.is_empty() && !names.contains(*name))
-        .map(|(_, _, field)| format!("{field} is not known"))
-    });
-    unknown.or_else(|| error_of(record, facts, rules))
+    let stranger = known.filter(|known| known.refuse_strangers).and_then(|known| known.stranger(facts));
+    stranger.map(|field| format!("{field} is not known")).or_else(|| error_of(record, facts, rules))
 }
 
 /// Why a record that was accepted will fail to load, or nothing.
 pub(crate) fn load_failure(
-    usage_type: UsageType,
     record: &Members<'_>,
-    facts: &Facts,
+    facts: &Facts<'_>,
     known: Option<&Known>,
     rules: &[Rule],
 ) -> Option<String> {
-    let allocations = known.map_or(&[][..], |known| &known.allocations);
-    error_of(record, facts, rules).or_else(|| no_allocation(usage_type, record, facts, allocations))
+    error_of(record, facts, rules).or_else(|| known.and_then(|known| no_allocation(facts, known)))
 }
 
 /// The error of the first rule that the record falls under.
-fn error_of(record: &Members<'_>, facts: &Facts, rules: &[Rule]) -> Option<String> {
+fn error_of(record: &Members<'_>, facts: &Facts<'_>, rules: &[Rule]) -> Option<String> {
     let falls_under =
         |rule: &&Rule| record.text(&rule.field).is_some_and(|value| rule.value == "*" || rule.value == value);
     rules.iter().find(falls_under).map(|rule| rule.error.replace("<login>", &facts.username))
 }
 
+impl Known {
+    /// The first field of a record whose value is not known.
+    fn stranger(&self, facts: &Facts<'_>) -> Option<&'static str> {
+        [
+            (&self.users, &facts.username, "Username"),
+            (&self.projects, &facts.project, "LocalProjectID"),
+            (&self.resources, &facts.resource, "Resource"),
+        ]
+        .into_iter()
+        .find(|(names, name, _)| !names.is_empty() && !names.contains(name.as_ref()))
+        .map(|(_, _, field)| field)
+    }
+}
+
 /// The errors that the real service was seen to give when it looked for the allocation.
-fn no_allocation(
-    usage_type: UsageType,
-    record: &Members<'_>,
-    facts: &Facts,
-    allocations: &[Allocation],
-) -> Option<String> {
-    if allocations.is_empty() {
+fn no_allocation(facts: &Facts<'_>, known: &Known) -> Option<String> {
+    let not_found = || Some(format!("Allocation could not be found for user {}", facts.username));
+    if known.stranger(facts).is_some() {
+        return not_found();
+    }
+    if known.allocations.is_empty() {
         return None;
     }
     let mine = || {
-        allocations
-            .iter()
-            .filter(|allocation| allocation.project == facts.project && allocation.resource == facts.resource)
+        known.allocations.iter().filter(|allocation| {
+            allocation.project == facts.project
+                && allocation.resource == facts.resource
+                && (allocation.users.is_empty() || allocation.users.contains(facts.username.as_ref()))
+        })
     };
-    let at = record.text(usage_type.allocation_time()).as_deref().and_then(time::parse)?;
+    let at = facts.allocation_time;
     let begun = |allocation: &Allocation| allocation.from.is_none_or(|from| from <= at);
     let not_over = |allocation: &Allocation| allocation.until.is_none_or(|until| at < until);
     if mine().any(|allocation| begun(allocation) && not_over(allocation)) {
@@ -273,6 +423,6 @@ fn no_allocation(
     } else if mine().next().is_some() && !mine().any(begun) {
         Some("The start time is before the start of the allocation".to_owned())
     } else {
-        Some(format!("Allocation could not be found for user {}", facts.username))
+        not_found()
     }
 }

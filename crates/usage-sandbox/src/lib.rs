@@ -47,7 +47,9 @@ pub mod fault;
 mod http;
 mod journal;
 mod judge;
+mod known;
 mod page;
+mod parcel;
 mod record;
 mod sandbox;
 mod server;
@@ -58,10 +60,11 @@ mod store;
 mod time;
 mod wire;
 
-pub use fault::{Call, Fault, FaultError, FaultKind, When};
+pub use fault::{Call, Fault, FaultError, FaultKind, RetryAfter, When};
 pub use journal::StateFileError;
+pub use known::{Allocation, Known, KnownError};
 pub use sandbox::{Sandbox, SandboxError};
-pub use settings::{Allocation, Known, Rule, Settings};
+pub use settings::{Rule, Settings};
 pub use state::{
     History, HistoryVersion, RecordFate, RefusedRecord, State, StoredRecord, Total, TurnedMessage,
 };

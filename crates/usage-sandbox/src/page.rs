@@ -1,6 +1,7 @@
 //! The page at `/`: what came in and what became of it, for a person's eyes. No scripts, nothing to press.
 
 use crate::http::Answer;
+use crate::record::Members;
 use crate::service::Service;
 use crate::state::{Total, totals};
 use crate::store::{Fate, Store};
@@ -162,15 +163,18 @@ fn errors_table(out: &mut String, store: &Store) -> fmt::Result {
     let versions = store.versions.iter().rev();
     let failed = versions.filter_map(|version| {
         let (Fate::Failed { at } | Fate::Cleared { at }) = version.fate else { return None };
-        let what =
-            format!("{} {} on {}", version.usage_type.word(), version.local_record_id, version.resource);
-        Some((at, "failed to load", what, version.fails.as_deref().unwrap_or_default()))
+        let (id, resource) = (store.local_record_id(version), store.name(version.resource));
+        let what = format!("{} {id} on {resource}", version.usage_type.word());
+        Some((at, "failed to load", what, version.fails.map_or("", |error| store.name(error))))
     });
     errors.extend(failed.take(MAX_ERRORS));
+    let mut reader = store.reader();
     errors.extend(store.refused.iter().rev().take(MAX_ERRORS).map(|refused| {
-        let name = |field| refused.name(field);
-        let what = format!("{} {} on {}", refused.usage_type.word(), name("LocalRecordID"), name("Resource"));
-        (refused.at, "refused", what, refused.refused.error.as_str())
+        let record = reader.refused(refused);
+        let id = Members::read(&record).and_then(|members| members.text("LocalRecordID"));
+        let (id, resource) = (id.as_deref().unwrap_or("?"), store.name(refused.resource));
+        let what = format!("{} {id} on {resource}", refused.usage_type.word());
+        (store.refused_at(refused), "refused", what, store.name(refused.error))
     }));
     let turned = store.turned.iter().rev().take(MAX_ERRORS);
     errors.extend(

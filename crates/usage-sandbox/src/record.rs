@@ -3,13 +3,18 @@
 //! `serde_json::Value` would read `1e3` and `0.10` as binary floating point and keep only the last of two equal names;
 //! both are what a sandbox is there to notice.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
+
+/// Records have some twelve members.
+const USUAL_MEMBERS: usize = 16;
 
 /// The members of a JSON object.
 #[derive(Debug, Default)]
-pub(crate) struct Members<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
     /// Reads an object; `None` where the value is none.
@@ -24,17 +29,21 @@ impl<'a> Members<'a> {
 
     /// Names and values in the order of the text.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
     /// The text of a string or number, by a path such as `Attributes.Queue`.
-    pub(crate) fn text(&self, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, path: &str) -> Option<Cow<'a, str>> {
         match path.split_once('.') {
             None => self.get(path).map(text),
             Some((name, rest)) => Members::read(self.get(name)?)?.text(rest),
         }
     }
 }
+
+/// A name, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -47,9 +56,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                let mut members = Vec::with_capacity(USUAL_MEMBERS);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
                 }
                 Ok(Members(members))
             }
@@ -59,9 +68,12 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// The string, or `None` where the value is not one.
-pub(crate) fn string(raw: &RawValue) -> Option<String> {
-    // Without this look at the first byte, every number would be parsed only to be refused.
-    raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
+pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if !quoted.contains('\\') {
+        return Some(Cow::Borrowed(quoted));
+    }
+    serde_json::from_str(raw.get()).ok().map(Cow::Owned)
 }
 
 /// True for a number.
@@ -70,6 +82,6 @@ pub(crate) fn is_number(raw: &RawValue) -> bool {
 }
 
 /// A string's content, or the text of any other value.
-pub(crate) fn text(raw: &RawValue) -> String {
-    string(raw).unwrap_or_else(|| raw.get().to_owned())
+pub(crate) fn text(raw: &RawValue) -> Cow<'_, str> {
+    string(raw).unwrap_or(Cow::Borrowed(raw.get()))
 }

@@ -1,7 +1,8 @@
 //! The server: connections are accepted, requests read, faults applied, answers sent.
 
 use crate::api::{self, Route};
-use crate::fault::FaultKind;
+use crate::clock;
+use crate::fault::{FaultKind, RetryAfter};
 use crate::http::{Answer, Connection, Head, Spoilt, Trouble};
 use crate::page;
 use crate::service::Service;
@@ -70,7 +71,8 @@ async fn converse(mut connection: Connection, service: Arc<Service>) {
 /// Serves one request.
 async fn exchange(connection: &mut Connection, service: &Service, head: &Head) -> Result<Next, Trouble> {
     let route = Route::of(head);
-    let decision = route.call().map(|call| service.decide(call)).unwrap_or_default();
+    let mut decision = route.call().map(|call| service.decide(call)).unwrap_or_default();
+    let records = std::mem::take(&mut decision.records);
     tracing::debug!(method = %head.method, path = %head.path, fault = ?decision.transport, "request");
     match decision.transport {
         Some(FaultKind::RefuseConnection) => {
@@ -98,19 +100,17 @@ async fn exchange(connection: &mut Connection, service: &Service, head: &Head) -
     let answer = match decision.transport {
         Some(FaultKind::Status { code, retry_after }) => {
             note(service, route, &format!("{code}: a fault"));
-            let mut answer = api::error(code, "this answer is a fault on purpose");
-            answer.fields.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
-            answer
+            come_back(api::error(code, "this answer is a fault on purpose"), retry_after)
         }
-        Some(FaultKind::Html { code }) => {
+        Some(FaultKind::Html { code, retry_after }) => {
             note(service, route, &format!("{code}: a fault"));
-            Answer::new(code, "text/html", page::proxy_error(code))
+            come_back(Answer::new(code, "text/html", page::proxy_error(code)), retry_after)
         }
         _ if decision.too_large_at.is_some_and(|limit| body.len() > limit) => {
             note(service, route, "413: a fault");
             Answer::new(413, "text/html", page::proxy_error(413))
         }
-        _ => api::answer(service, route, head, &body, decision.refuse_whole),
+        _ => api::answer(service, route, head, &body, records),
     };
     let spoilt = match decision.transport {
         Some(FaultKind::DropAfterStoring) => return Ok(Next::Drop),
@@ -121,6 +121,20 @@ async fn exchange(connection: &mut Connection, service: &Service, head: &Head) -
         _ => None,
     };
     Ok(if connection.send(head, &answer, spoilt).await? { Next::Request } else { Next::Close })
+}
+
+/// Says when to come back.
+fn come_back(mut answer: Answer, retry_after: Option<RetryAfter>) -> Answer {
+    match retry_after {
+        None => {}
+        Some(RetryAfter::Seconds(seconds)) => answer.fields.push(("Retry-After", seconds.to_string())),
+        Some(RetryAfter::Date(seconds)) => {
+            // A date is read by the server's own clock.
+            answer.fields.push(("Date", clock::http_date(0)));
+            answer.fields.push(("Retry-After", clock::http_date(seconds)));
+        }
+    }
+    answer
 }
 
 /// Remembers a message that will not be judged.

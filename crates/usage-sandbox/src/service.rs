@@ -1,14 +1,14 @@
 //! The service itself: what it holds behind its lock, and the few ways to change it.
 
 use crate::clock;
-use crate::fault::{Call, Decision, Fault, Faults};
+use crate::fault::{Call, Decision, Fault, Faults, RecordFaults};
 use crate::journal::{Journal, StateFileError};
-use crate::judge::{self, Message};
-use crate::record::Members;
-use crate::settings::Settings;
+use crate::judge::{self, Message, Refusal};
+use crate::settings::{Rule, Settings};
 use crate::state::State;
-use crate::store::{Accepted, Event, Refused, Store};
+use crate::store::{Accepted, Event, Judged, Refused, Store};
 use crate::wire::UsageType;
+use serde_json::value::RawValue;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,18 +19,17 @@ pub(crate) struct Service {
     held: Mutex<Held>,
 }
 
+/// The rules for one message: the site's own, and those of faults.
+struct Rules {
+    refuse: Vec<Rule>,
+    fail_load: Vec<Rule>,
+}
+
 #[derive(Debug)]
 struct Held {
     store: Store,
     journal: Option<Journal>,
     faults: Faults,
-}
-
-/// What became of a message that was judged.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    pub(crate) accepted: usize,
-    pub(crate) refused: Vec<Refused>,
 }
 
 impl Service {
@@ -48,49 +47,85 @@ impl Service {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Judges each record of a message and stores what passes.
+    /// Judges each record of a message.
     ///
     /// # Errors
-    /// `Ok(None)` where one bad record refuses the whole; an error where the state file cannot be written.
-    pub(crate) fn post(&self, message: &Message<'_>, refuse_whole: bool) -> io::Result<Option<Verdict>> {
-        let mut accepted = Vec::new();
-        let mut refused = Vec::new();
-        for raw in &message.records {
-            match self.judge(message.usage_type, raw) {
-                Ok(record) => accepted.push(record),
-                Err(error) => refused.push(Refused { record: (*raw).to_owned(), error }),
+    /// Why the whole message is refused.
+    pub(crate) fn judge<'a>(
+        &self,
+        message: &Message<'a>,
+        mut faults: RecordFaults,
+    ) -> Result<Judged<'a>, Refusal> {
+        let usage_type = message.usage_type;
+        let rules = Rules {
+            refuse: self.settings.refuse.iter().chain(&faults.refuse).cloned().collect(),
+            fail_load: self.settings.fail_load.iter().chain(&faults.fail_load).cloned().collect(),
+        };
+        let mut judged =
+            Judged { usage_type, accepted: Vec::with_capacity(message.records.len()), refused: Vec::new() };
+        let mut too_deep = false;
+        for record in message.records.iter().copied() {
+            match self.judge_record(usage_type, record, &rules, &mut faults)? {
+                Ok(accepted) => judged.accepted.push(accepted),
+                Err(error) => {
+                    too_deep |= judge::is_too_deep(record);
+                    judged.refused.push(Refused { record, error });
+                }
             }
         }
-        if refuse_whole && !refused.is_empty() {
-            return Ok(None);
+        if too_deep {
+            return Err(Refusal::Bad("the body is nested too deeply".to_owned()));
         }
-        let verdict = Verdict { accepted: accepted.len(), refused: refused.clone() };
-        let usage_type = message.usage_type;
-        let load_delay = clock::milliseconds(self.settings.load_delay);
-        self.change(|at| Event::Posted {
-            at,
-            due: at.saturating_add(load_delay),
-            usage_type,
-            accepted,
-            refused,
-        })?;
-        Ok(Some(verdict))
+        if faults.refuse_whole && !judged.refused.is_empty() {
+            // On purpose without a word about which record it was.
+            return Err(Refusal::Bad("the message could not be processed".to_owned()));
+        }
+        Ok(judged)
     }
 
-    fn judge(&self, usage_type: UsageType, raw: &serde_json::value::RawValue) -> Result<Accepted, String> {
+    fn judge_record<'a>(
+        &self,
+        usage_type: UsageType,
+        record: &'a RawValue,
+        rules: &Rules,
+        faults: &mut RecordFaults,
+    ) -> Result<Result<Accepted<'a>, String>, Refusal> {
         let settings = &self.settings;
-        let record = Members::read(raw).ok_or("a record must be a JSON object")?;
-        let facts = judge::record(usage_type, &record)?;
-        if let Some(error) = judge::refusal(&record, &facts, settings.known.as_ref(), &settings.refuse) {
-            return Err(error);
+        let members = judge::members(usage_type, record)?;
+        let facts = match judge::record(usage_type, &members) {
+            Ok(facts) => facts,
+            Err(error) => return Ok(Err(error)),
+        };
+        let known = settings.known.as_ref();
+        if let Some(error) = judge::refusal(&members, &facts, known, &rules.refuse) {
+            return Ok(Err(error));
         }
-        let fails =
-            judge::load_failure(usage_type, &record, &facts, settings.known.as_ref(), &settings.fail_load);
+        let fails = judge::load_failure(&members, &facts, known, &rules.fail_load);
         let replaces = match usage_type {
             UsageType::Compute => settings.overwrite,
             UsageType::Storage | UsageType::Adjustment => settings.overwrite_others,
         };
-        Ok(Accepted { record: raw.to_owned(), replaces, fails, facts })
+        let wait = clock::milliseconds(settings.load_delay).saturating_add(faults.wait());
+        Ok(Ok(Accepted { record, wait, replaces, fails, facts }))
+    }
+
+    /// Stores a message that was judged; gives it back, for the answer.
+    ///
+    /// # Errors
+    /// Where the state file cannot be written. Nothing is stored then.
+    pub(crate) fn post<'a>(&self, judged: Judged<'a>) -> io::Result<Judged<'a>> {
+        let packed = judged.pack();
+        let mut held = self.held();
+        let at = clock::now();
+        let Some(journal) = &mut held.journal else {
+            held.store.post(at, &judged, packed);
+            return Ok(judged);
+        };
+        let event = Event::Posted { at, judged };
+        journal.write(&event)?;
+        let Event::Posted { judged, .. } = event else { return Err(io::Error::other("no message")) };
+        held.store.post(at, &judged, packed);
+        Ok(judged)
     }
 
     /// Remembers a message that was not judged record by record.
@@ -114,7 +149,7 @@ impl Service {
     }
 
     /// Writes an event, then applies it.
-    fn change(&self, event: impl FnOnce(i64) -> Event) -> io::Result<()> {
+    fn change(&self, event: impl FnOnce(i64) -> Event<'static>) -> io::Result<()> {
         let mut held = self.held();
         // Under the lock, so that events are in the order of their times.
         let event = event(clock::now());

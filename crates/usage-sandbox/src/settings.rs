@@ -1,8 +1,8 @@
 //! What a sandbox is told at its start: where it listens, whom it knows, what it refuses, how it misbehaves.
 
 use crate::fault::Fault;
+use crate::known::Known;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -126,34 +126,4 @@ impl Rule {
     pub fn new(field: impl Into<String>, value: impl Into<String>, error: impl Into<String>) -> Self {
         Self { field: field.into(), value: value.into(), error: error.into() }
     }
-}
-
-/// Whom the service knows. An empty list knows everybody.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Known {
-    /// Logins; a record of another one is refused at once.
-    pub users: BTreeSet<String>,
-    /// Values of `LocalProjectID`; a record of another one is refused at once.
-    pub projects: BTreeSet<String>,
-    /// AMIE resource names; a record of another one is refused at once.
-    pub resources: BTreeSet<String>,
-    /// Which project may use which resource, and when. A record without one fails when it is loaded.
-    pub allocations: Vec<Allocation>,
-}
-
-/// A project's right to a resource, from one time to another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Allocation {
-    /// `LocalProjectID`.
-    pub project: String,
-    /// AMIE resource name.
-    pub resource: String,
-    /// First second of the allocation, epoch seconds. `None`: always was.
-    #[serde(default)]
-    pub from: Option<i64>,
-    /// First second after it, epoch seconds. `None`: has no end.
-    #[serde(default)]
-    pub until: Option<i64>,
 }

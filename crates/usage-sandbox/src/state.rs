@@ -2,13 +2,12 @@
 
 use crate::decimal::Sum;
 use crate::fault::Fault;
-use crate::store::{Fate, Store, Version};
+use crate::store::{Fate, Name, Reader, Store, Version};
 use crate::time;
 use crate::wire::UsageType;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Everything that the service holds. Records are in the order of arrival, `loaded` in the order of loading.
 #[derive(Debug, Clone, Serialize)]
@@ -180,13 +179,18 @@ impl State {
     /// A snapshot.
     pub(crate) fn of(store: &Store, faults: Vec<Fault>) -> Self {
         let with = |wanted: RecordFate| {
+            let mut reader = store.reader();
             let found = store.numbered().filter(move |(_, version)| RecordFate::of(version.fate) == wanted);
-            found.map(|(number, version)| StoredRecord::of(number, version)).collect()
+            found.map(|(number, version)| StoredRecord::of(store, &mut reader, number, version)).collect()
         };
+        let mut reader = store.reader();
+        let loaded = store.loaded();
+        let loaded = loaded.map(|(number, _, version)| StoredRecord::of(store, &mut reader, number, version));
+        let loaded = loaded.collect();
         Self {
             posts: store.posts,
             posts_turned: store.posts_turned,
-            loaded: store.loaded().map(|(number, _, version)| StoredRecord::of(number, version)).collect(),
+            loaded,
             queued: with(RecordFate::Queued),
             failed: with(RecordFate::Failed),
             cleared: with(RecordFate::Cleared),
@@ -194,10 +198,10 @@ impl State {
                 .refused
                 .iter()
                 .map(|refused| RefusedRecord {
-                    received: time::format_milliseconds(refused.at),
+                    received: time::format_milliseconds(store.refused_at(refused)),
                     usage_type: refused.usage_type,
-                    error: refused.refused.error.clone(),
-                    record: refused.refused.record.clone(),
+                    error: store.name(refused.error).to_owned(),
+                    record: reader.refused(refused),
                 })
                 .collect(),
             messages: store
@@ -216,26 +220,27 @@ impl State {
 }
 
 impl StoredRecord {
-    fn of(number: u64, version: &Version) -> Self {
+    fn of(store: &Store, reader: &mut Reader<'_>, number: u64, version: &Version) -> Self {
         let (processed, failed) = match version.fate {
             Fate::Queued => (None, false),
             Fate::Loaded { at } | Fate::Replaced { at } => (Some(at), false),
             Fate::Failed { at } | Fate::Cleared { at } => (Some(at), true),
         };
+        let name = |name| store.name(name).to_owned();
         Self {
             number,
             usage_type: version.usage_type,
-            resource: version.resource.as_ref().to_owned(),
-            local_record_id: version.local_record_id.as_ref().to_owned(),
-            submit_time: version.identity_time.as_ref().to_owned(),
-            username: version.username.as_ref().to_owned(),
-            local_project_id: version.project.as_ref().to_owned(),
-            charge: version.charge.as_ref().to_owned(),
-            local_reference: version.local_reference.as_deref().map(str::to_owned),
-            received: time::format_milliseconds(version.received),
+            resource: name(version.resource),
+            local_record_id: store.local_record_id(version).to_owned(),
+            submit_time: time::format(version.identity_time),
+            username: name(version.username),
+            local_project_id: name(version.project),
+            charge: store.charge(version).to_owned(),
+            local_reference: store.local_reference(version).map(str::to_owned),
+            received: time::format_milliseconds(store.received(version)),
             processed: processed.map(time::format_milliseconds),
-            error: version.fails.as_deref().filter(|_| failed).map(str::to_owned),
-            record: version.record.clone(),
+            error: version.fails.filter(|_| failed).map(name),
+            record: reader.record(version),
         }
     }
 }
@@ -256,31 +261,35 @@ impl RecordFate {
 fn history(store: &Store) -> Vec<History> {
     let mut by_identity: BTreeMap<_, Vec<HistoryVersion>> = BTreeMap::new();
     for (number, version) in store.numbered() {
-        by_identity.entry(version.identity()).or_default().push(HistoryVersion {
+        let id = store.local_record_id(version);
+        let identity = (version.usage_type, store.name(version.resource), id, version.time());
+        by_identity.entry(identity).or_default().push(HistoryVersion {
             number,
-            charge: version.charge.as_ref().to_owned(),
+            charge: store.charge(version).to_owned(),
             fate: RecordFate::of(version.fate),
         });
     }
     by_identity
         .into_iter()
-        .map(|(identity, versions)| History {
-            usage_type: identity.usage_type,
-            resource: identity.resource.as_ref().to_owned(),
-            local_record_id: identity.local_record_id.as_ref().to_owned(),
-            submit_time: identity.time.map(|time| time.as_ref().to_owned()),
+        .map(|((usage_type, resource, id, time), versions)| History {
+            usage_type,
+            resource: resource.to_owned(),
+            local_record_id: id.to_owned(),
+            submit_time: time.map(time::format),
             versions,
         })
         .collect()
 }
 
+/// What one row of totals is about.
+type Row = (UsageType, Option<Name>, Name, Name);
+
 /// Counts and sums, sorted by kind, resource, project.
 pub(crate) fn totals(store: &Store) -> Vec<Total> {
-    let mut rows: BTreeMap<_, ([u64; 6], Sum)> = BTreeMap::new();
+    let mut rows: HashMap<Row, ([u64; 6], Sum)> = HashMap::new();
     for version in &store.versions {
-        let adjustment_type = version.adjustment_type.as_deref().map(Cow::Borrowed);
-        let (resource, project) = (Cow::Borrowed(&*version.resource), Cow::Borrowed(&*version.project));
-        let (counts, sum) = rows.entry((version.usage_type, adjustment_type, resource, project)).or_default();
+        let row = (version.usage_type, version.adjustment_type, version.resource, version.project);
+        let (counts, sum) = rows.entry(row).or_default();
         let [received, queued, loaded, replaced, failed, _] = counts;
         *received = received.saturating_add(1);
         let count = match RecordFate::of(version.fate) {
@@ -291,27 +300,26 @@ pub(crate) fn totals(store: &Store) -> Vec<Total> {
         };
         *count = count.saturating_add(1);
         if matches!(version.fate, Fate::Loaded { .. }) {
-            sum.add(&version.charge);
+            sum.add(store.charge(version));
         }
     }
     for record in &store.refused {
-        let name = |field| Cow::Owned(record.name(field));
-        let adjustment_type = (record.usage_type == UsageType::Adjustment).then(|| name("AdjustmentType"));
-        let key = (record.usage_type, adjustment_type, name("Resource"), name("LocalProjectID"));
-        let ([.., refused], _) = rows.entry(key).or_default();
+        let row = (record.usage_type, record.adjustment_type, record.resource, record.project);
+        let ([.., refused], _) = rows.entry(row).or_default();
         *refused = refused.saturating_add(1);
     }
-    rows.into_iter()
+    let mut totals: Vec<(UsageType, Total)> = rows
+        .into_iter()
         .map(|((usage_type, adjustment_type, resource, project), (counts, sum))| {
             let [received, queued, loaded, replaced, failed, refused] = counts;
             let kind = match adjustment_type {
                 None => usage_type.word().to_owned(),
-                Some(name) => format!("{}: {name}", usage_type.word()),
+                Some(name) => format!("{}: {}", usage_type.word(), store.name(name)),
             };
-            Total {
+            let total = Total {
                 kind,
-                resource: resource.into_owned(),
-                local_project_id: project.into_owned(),
+                resource: store.name(resource).to_owned(),
+                local_project_id: store.name(project).to_owned(),
                 received,
                 queued,
                 loaded,
@@ -319,7 +327,17 @@ pub(crate) fn totals(store: &Store) -> Vec<Total> {
                 failed,
                 refused,
                 charge: sum.to_string(),
-            }
+            };
+            (usage_type, total)
         })
-        .collect()
+        .collect();
+    totals.sort_by(|(a_type, a), (b_type, b)| {
+        (a_type, &a.kind, &a.resource, &a.local_project_id).cmp(&(
+            b_type,
+            &b.kind,
+            &b.resource,
+            &b.local_project_id,
+        ))
+    });
+    totals.into_iter().map(|(_, total)| total).collect()
 }

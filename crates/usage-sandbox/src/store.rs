@@ -9,24 +9,27 @@
 //! gives the same store. There is no clock in here; whoever looks says what time it is.
 
 use crate::judge::{self, Facts};
+use crate::parcel::{Packing, Parcel, Span};
 use crate::record::Members;
 use crate::wire::UsageType;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// Something that changes the store. Times are epoch milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Event {
+pub(crate) enum Event<'a> {
     /// A message was judged record by record.
     Posted {
         at: i64,
-        /// When its records are loaded.
-        due: i64,
-        usage_type: UsageType,
-        accepted: Vec<Accepted>,
-        refused: Vec<Refused>,
+        #[serde(borrow)]
+        judged: Judged<'a>,
     },
     /// A message was refused whole, or met a fault before it was judged.
     Turned { at: i64, why: String },
@@ -36,59 +39,110 @@ pub(crate) enum Event {
     Cleared { at: i64, numbers: Vec<u64> },
 }
 
+/// A message that was judged.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Judged<'a> {
+    pub(crate) usage_type: UsageType,
+    #[serde(borrow)]
+    pub(crate) accepted: Vec<Accepted<'a>>,
+    #[serde(borrow)]
+    pub(crate) refused: Vec<Refused<'a>>,
+}
+
 /// A record that passed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Accepted {
-    pub(crate) record: Box<RawValue>,
+pub(crate) struct Accepted<'a> {
+    #[serde(borrow)]
+    pub(crate) record: &'a RawValue,
+    /// How long after its arrival it is loaded, milliseconds.
+    pub(crate) wait: i64,
     /// Whether it replaces what is loaded under its identity.
     pub(crate) replaces: bool,
     /// Why it will fail to load.
     pub(crate) fails: Option<String>,
     /// Read out of `record`.
     #[serde(skip)]
-    pub(crate) facts: Facts,
+    pub(crate) facts: Facts<'a>,
 }
 
 /// A record that did not pass.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Refused {
-    pub(crate) record: Box<RawValue>,
+pub(crate) struct Refused<'a> {
+    #[serde(borrow)]
+    pub(crate) record: &'a RawValue,
     pub(crate) error: String,
 }
 
-impl Event {
+impl Event<'_> {
     /// Fills in what a state file leaves out.
     ///
     /// # Errors
     /// Where a record that was accepted is not well formed.
     pub(crate) fn restore(&mut self) -> Result<(), String> {
-        if let Self::Posted { usage_type, accepted, .. } = self {
-            for accepted in accepted {
-                let members = Members::read(&accepted.record).ok_or("a record is not an object")?;
-                accepted.facts = judge::record(*usage_type, &members)?;
+        if let Self::Posted { judged, .. } = self {
+            for accepted in &mut judged.accepted {
+                let members = Members::read(accepted.record).ok_or("a record is not an object")?;
+                accepted.facts = judge::record(judged.usage_type, &members)?;
             }
         }
         Ok(())
     }
 }
 
-/// One accepted record.
+/// A message as it is kept, ready to be taken in. It is made before the store is locked: packing takes longer than
+/// taking in.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    parcel: Parcel,
+    /// Record, id, charge, reference of each record that was accepted.
+    accepted: Vec<(Span, Span, Span, Option<Span>)>,
+    refused: Vec<Span>,
+}
+
+impl Judged<'_> {
+    /// Packs the records.
+    pub(crate) fn pack(&self) -> Packed {
+        let records = self.accepted.iter().map(|accepted| accepted.record);
+        let records = records.chain(self.refused.iter().map(|refused| refused.record));
+        let bytes = records.fold(0, |bytes, record| record.get().len().saturating_add(bytes));
+        let mut packing = Packing::with_capacity(bytes);
+        let accepted = self.accepted.iter().map(|Accepted { record, facts, .. }| {
+            (
+                packing.record(record),
+                packing.text(&facts.local_record_id),
+                packing.text(&facts.charge),
+                facts.local_reference.as_deref().map(|reference| packing.text(reference)),
+            )
+        });
+        let accepted = accepted.collect();
+        let refused = self.refused.iter().map(|refused| packing.record(refused.record)).collect();
+        Packed { parcel: packing.close(), accepted, refused }
+    }
+}
+
+/// A text that many records share: its place among the names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Name(u32);
+
+/// One accepted record. About 100 bytes, and what its parcel holds of it.
 #[derive(Debug)]
 pub(crate) struct Version {
     pub(crate) usage_type: UsageType,
-    pub(crate) adjustment_type: Option<Arc<str>>,
-    pub(crate) resource: Arc<str>,
-    pub(crate) project: Arc<str>,
-    pub(crate) username: Arc<str>,
-    pub(crate) local_record_id: Arc<str>,
-    pub(crate) identity_time: Arc<str>,
-    pub(crate) charge: Box<str>,
-    pub(crate) local_reference: Option<Box<str>>,
-    pub(crate) record: Box<RawValue>,
-    pub(crate) received: i64,
-    pub(crate) due: i64,
-    pub(crate) fails: Option<Arc<str>>,
-    pub(crate) replaces: bool,
+    /// Whether it replaces what is loaded under its identity.
+    replaces: bool,
+    pub(crate) adjustment_type: Option<Name>,
+    pub(crate) resource: Name,
+    pub(crate) project: Name,
+    pub(crate) username: Name,
+    /// Why it will fail, or has failed, to load.
+    pub(crate) fails: Option<Name>,
+    parcel: u32,
+    record: Span,
+    local_record_id: Span,
+    charge: Span,
+    local_reference: Option<Span>,
+    /// Epoch seconds; see [`UsageType::identity_time`].
+    pub(crate) identity_time: i64,
     pub(crate) fate: Fate,
 }
 
@@ -102,24 +156,10 @@ pub(crate) enum Fate {
     Cleared { at: i64 },
 }
 
-/// What makes two records the same one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Identity {
-    pub(crate) usage_type: UsageType,
-    pub(crate) resource: Arc<str>,
-    pub(crate) local_record_id: Arc<str>,
-    /// Nothing for an adjustment: its id is unique for the resource.
-    pub(crate) time: Option<Arc<str>>,
-}
-
 impl Version {
-    pub(crate) fn identity(&self) -> Identity {
-        Identity {
-            usage_type: self.usage_type,
-            resource: self.resource.clone(),
-            local_record_id: self.local_record_id.clone(),
-            time: (self.usage_type != UsageType::Adjustment).then(|| self.identity_time.clone()),
-        }
+    /// The part of an identity that is a time: nothing for an adjustment, whose id is unique for the resource.
+    pub(crate) fn time(&self) -> Option<i64> {
+        (self.usage_type != UsageType::Adjustment).then_some(self.identity_time)
     }
 }
 
@@ -130,20 +170,16 @@ pub(crate) struct Turned {
     pub(crate) why: String,
 }
 
-/// A refused record, with the type of its message.
+/// A refused record. What it does not name, or not as text, is `?`: that may be why it was refused.
 #[derive(Debug)]
 pub(crate) struct RefusedRecord {
-    pub(crate) at: i64,
     pub(crate) usage_type: UsageType,
-    pub(crate) refused: Refused,
-}
-
-impl RefusedRecord {
-    /// The text of a field, which may be missing: that may be why the record was refused.
-    pub(crate) fn name(&self, field: &str) -> String {
-        let members = Members::read(&self.refused.record);
-        members.and_then(|members| members.text(field)).unwrap_or_else(|| "?".to_owned())
-    }
+    pub(crate) adjustment_type: Option<Name>,
+    pub(crate) resource: Name,
+    pub(crate) project: Name,
+    pub(crate) error: Name,
+    parcel: u32,
+    record: Span,
 }
 
 /// So many of the last messages that were refused whole are kept; the rest is counted.
@@ -154,38 +190,55 @@ const KEPT_MESSAGES: usize = 1000;
 pub(crate) struct Store {
     /// A record's number is its place in here, from 1.
     pub(crate) versions: Vec<Version>,
-    /// Places of what is not yet loaded, in the order of arrival.
-    queue: VecDeque<usize>,
+    parcels: Vec<Parcel>,
+    /// When what is not yet loaded is due, and its place: the next first, equal times in the order of arrival.
+    queue: BinaryHeap<Reverse<(i64, u32)>>,
     /// Places in the order of loading.
-    pub(crate) loads: Vec<usize>,
-    /// The place of what is loaded under an identity last.
-    current: HashMap<Identity, usize>,
+    loads: Vec<u32>,
+    current: Current,
     pub(crate) refused: Vec<RefusedRecord>,
     pub(crate) turned: VecDeque<Turned>,
     /// Messages, whatever became of them.
     pub(crate) posts: u64,
     /// Messages that were not judged record by record.
     pub(crate) posts_turned: u64,
-    names: HashSet<Arc<str>>,
+    names: Names,
+}
+
+/// The place of what is loaded under each identity last. The table holds places only: the identities are in the versions.
+#[derive(Debug, Default)]
+struct Current {
+    places: HashTable<u32>,
+    hasher: RandomState,
+}
+
+/// Texts that many records share, each kept once.
+#[derive(Debug, Default)]
+struct Names {
+    texts: Vec<Arc<str>>,
+    places: HashMap<Arc<str>, u32>,
+}
+
+impl Names {
+    fn of(&mut self, text: &str) -> Name {
+        if let Some(place) = self.places.get(text) {
+            return Name(*place);
+        }
+        let place = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        let text: Arc<str> = text.into();
+        self.texts.push(text.clone());
+        self.places.insert(text, place);
+        Name(place)
+    }
 }
 
 impl Store {
     /// Brings the store to what it is after an event. Events come in the order of their times.
-    pub(crate) fn apply(&mut self, event: Event) {
+    pub(crate) fn apply(&mut self, event: Event<'_>) {
         match event {
-            Event::Posted { at, due, usage_type, accepted, refused } => {
-                self.posts = self.posts.saturating_add(1);
-                self.advance(at);
-                for accepted in accepted {
-                    self.queue.push_back(self.versions.len());
-                    let version = self.version(at, due, usage_type, accepted);
-                    self.versions.push(version);
-                }
-                self.refused.extend(refused.into_iter().map(|refused| RefusedRecord {
-                    at,
-                    usage_type,
-                    refused,
-                }));
+            Event::Posted { at, judged } => {
+                let packed = judged.pack();
+                self.post(at, &judged, packed);
             }
             Event::Turned { at, why } => {
                 self.posts = self.posts.saturating_add(1);
@@ -197,7 +250,7 @@ impl Store {
             }
             Event::Settled { at } => {
                 self.advance(at);
-                while let Some(place) = self.queue.pop_front() {
+                while let Some(Reverse((_, place))) = self.queue.pop() {
                     self.process(place, at);
                 }
             }
@@ -214,64 +267,116 @@ impl Store {
         }
     }
 
+    /// Takes in a message that was judged and packed.
+    pub(crate) fn post(&mut self, at: i64, judged: &Judged<'_>, packed: Packed) {
+        self.posts = self.posts.saturating_add(1);
+        self.advance(at);
+        let parcel = u32::try_from(self.parcels.len()).unwrap_or(u32::MAX);
+        self.parcels.push(packed.parcel.arrived(at));
+        let usage_type = judged.usage_type;
+        self.versions.reserve(judged.accepted.len());
+        for (accepted, spans) in judged.accepted.iter().zip(packed.accepted) {
+            let Accepted { facts, fails, replaces, wait, .. } = accepted;
+            let (record, local_record_id, charge, local_reference) = spans;
+            let place = u32::try_from(self.versions.len()).unwrap_or(u32::MAX);
+            self.queue.push(Reverse((at.saturating_add(*wait), place)));
+            self.versions.push(Version {
+                usage_type,
+                replaces: *replaces,
+                adjustment_type: facts.adjustment_type.as_deref().map(|name| self.names.of(name)),
+                resource: self.names.of(&facts.resource),
+                project: self.names.of(&facts.project),
+                username: self.names.of(&facts.username),
+                fails: fails.as_deref().map(|error| self.names.of(error)),
+                parcel,
+                record,
+                local_record_id,
+                charge,
+                local_reference,
+                identity_time: facts.identity_time,
+                fate: Fate::Queued,
+            });
+        }
+        for (refused, record) in judged.refused.iter().zip(packed.refused) {
+            let members = Members::read(refused.record).unwrap_or_default();
+            let mut name = |field| self.names.of(&members.text(field).unwrap_or(Cow::Borrowed("?")));
+            self.refused.push(RefusedRecord {
+                usage_type,
+                adjustment_type: (usage_type == UsageType::Adjustment).then(|| name("AdjustmentType")),
+                resource: name("Resource"),
+                project: name("LocalProjectID"),
+                error: self.names.of(&refused.error),
+                parcel,
+                record,
+            });
+        }
+    }
+
     /// Loads what is due. Time that goes backwards loads nothing.
     pub(crate) fn advance(&mut self, now: i64) {
-        while let Some(&place) = self.queue.front()
-            && let Some(due) = self.versions.get(place).map(|version| version.due)
+        while let Some(&Reverse((due, place))) = self.queue.peek()
             && due <= now
         {
-            self.queue.pop_front();
+            self.queue.pop();
             self.process(place, due);
         }
     }
 
     /// Loads one record, or fails to.
-    fn process(&mut self, place: usize, at: i64) {
-        let Some(version) = self.versions.get_mut(place) else { return };
+    fn process(&mut self, place: u32, at: i64) {
+        let Some(version) = index(place).and_then(|place| self.versions.get_mut(place)) else { return };
         if version.fails.is_some() {
             version.fate = Fate::Failed { at };
             return;
         }
         version.fate = Fate::Loaded { at };
+        let replaces = version.replaces;
         self.loads.push(place);
-        let (identity, replaces) = (version.identity(), version.replaces);
-        let before = self.current.insert(identity, place).filter(|_| replaces);
-        if let Some(version) = before.and_then(|before| self.versions.get_mut(before))
+        let before = self.current.set(place, &self.versions, &self.parcels).filter(|_| replaces);
+        if let Some(version) = before.and_then(index).and_then(|before| self.versions.get_mut(before))
             && let Fate::Loaded { at } = version.fate
         {
             version.fate = Fate::Replaced { at };
         }
     }
 
-    fn version(&mut self, at: i64, due: i64, usage_type: UsageType, accepted: Accepted) -> Version {
-        let Accepted { record, replaces, fails, facts } = accepted;
-        Version {
-            usage_type,
-            adjustment_type: facts.adjustment_type.map(|name| self.name(&name)),
-            resource: self.name(&facts.resource),
-            project: self.name(&facts.project),
-            username: self.name(&facts.username),
-            local_record_id: facts.local_record_id.into(),
-            identity_time: facts.identity_time.into(),
-            charge: facts.charge.into(),
-            local_reference: facts.local_reference.map(Into::into),
-            record,
-            received: at,
-            due,
-            fails: fails.map(|error| self.name(&error)),
-            replaces,
-            fate: Fate::Queued,
-        }
+    /// A text that many records share.
+    pub(crate) fn name(&self, name: Name) -> &str {
+        index(name.0).and_then(|place| self.names.texts.get(place)).map_or("", AsRef::as_ref)
     }
 
-    /// One copy of a text that many records share.
-    fn name(&mut self, text: &str) -> Arc<str> {
-        if let Some(name) = self.names.get(text) {
-            return name.clone();
-        }
-        let name: Arc<str> = text.into();
-        self.names.insert(name.clone());
-        name
+    /// The site's id of a record.
+    pub(crate) fn local_record_id(&self, version: &Version) -> &str {
+        text(&self.parcels, version.parcel, version.local_record_id)
+    }
+
+    /// A record's charge, as it was sent.
+    pub(crate) fn charge(&self, version: &Version) -> &str {
+        text(&self.parcels, version.parcel, version.charge)
+    }
+
+    /// What the sender calls a record.
+    pub(crate) fn local_reference(&self, version: &Version) -> Option<&str> {
+        version.local_reference.map(|span| text(&self.parcels, version.parcel, span))
+    }
+
+    /// When a record arrived.
+    pub(crate) fn received(&self, version: &Version) -> i64 {
+        self.parcel(version.parcel).map_or(0, |parcel| parcel.received)
+    }
+
+    /// When a refused record arrived.
+    pub(crate) fn refused_at(&self, refused: &RefusedRecord) -> i64 {
+        self.parcel(refused.parcel).map_or(0, |parcel| parcel.received)
+    }
+
+    fn parcel(&self, number: u32) -> Option<&Parcel> {
+        index(number).and_then(|number| self.parcels.get(number))
+    }
+
+    /// Reads records as they were sent; cheap where they are read in the order of arrival.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader { store: self, unpacked: None }
     }
 
     /// Numbers and records, in the order of arrival.
@@ -282,9 +387,9 @@ impl Store {
     /// The records that are loaded now, in the order of loading.
     pub(crate) fn loaded(&self) -> impl Iterator<Item = (u64, i64, &Version)> {
         self.loads.iter().filter_map(|place| {
-            let version = self.versions.get(*place)?;
+            let version = self.versions.get(index(*place)?)?;
             let Fate::Loaded { at } = version.fate else { return None };
-            Some((u64::try_from(*place).ok()?.checked_add(1)?, at, version))
+            Some((u64::from(*place).saturating_add(1), at, version))
         })
     }
 
@@ -295,6 +400,61 @@ impl Store {
     }
 }
 
+impl Current {
+    /// Notes that a version is loaded; answers the one that was loaded under its identity before.
+    fn set(&mut self, place: u32, versions: &[Version], parcels: &[Parcel]) -> Option<u32> {
+        let identity = |place: u32| {
+            let version = index(place).and_then(|place| versions.get(place))?;
+            let id = text(parcels, version.parcel, version.local_record_id);
+            Some((version.usage_type, version.resource, version.time(), id))
+        };
+        let hasher = &self.hasher;
+        let hash = |place: &u32| hasher.hash_one(identity(*place));
+        let same = |other: &u32| identity(*other) == identity(place);
+        match self.places.entry(hash(&place), same, hash) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(place);
+                None
+            }
+            Entry::Occupied(mut occupied) => Some(std::mem::replace(occupied.get_mut(), place)),
+        }
+    }
+}
+
+/// Reads records as they were sent. Holds the last parcel that it unpacked.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    store: &'a Store,
+    unpacked: Option<(u32, Cow<'a, str>)>,
+}
+
+impl Reader<'_> {
+    /// An accepted record.
+    pub(crate) fn record(&mut self, version: &Version) -> Box<RawValue> {
+        self.read(version.parcel, version.record)
+    }
+
+    /// A refused record.
+    pub(crate) fn refused(&mut self, refused: &RefusedRecord) -> Box<RawValue> {
+        self.read(refused.parcel, refused.record)
+    }
+
+    fn read(&mut self, number: u32, span: Span) -> Box<RawValue> {
+        if self.unpacked.as_ref().is_none_or(|(unpacked, _)| *unpacked != number) {
+            self.unpacked = self.store.parcel(number).map(|parcel| (number, parcel.unpack()));
+        }
+        Parcel::record(self.unpacked.as_ref().map_or("", |(_, unpacked)| unpacked), span)
+    }
+}
+
+fn text(parcels: &[Parcel], parcel: u32, span: Span) -> &str {
+    index(parcel).and_then(|parcel| parcels.get(parcel)).map_or("", |parcel| parcel.text(span))
+}
+
+fn index(place: u32) -> Option<usize> {
+    usize::try_from(place).ok()
+}
+
 /// The place of a number.
 fn place(number: u64) -> Option<usize> {
     usize::try_from(number.checked_sub(1)?).ok()
@@ -302,21 +462,23 @@ fn place(number: u64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accepted, Event, Fate, Store};
+    use super::{Accepted, Event, Fate, Judged, Store};
     use crate::judge;
     use crate::record::Members;
     use crate::wire::UsageType;
     use serde_json::value::RawValue;
 
-    fn posted(at: i64, due: i64, id: &str, charge: &str, fails: Option<&str>) -> Event {
+    fn posted(at: i64, due: i64, id: &str, charge: &str, fails: Option<&str>) -> Event<'static> {
         let record = format!(
             r#"{{"Username":"a","LocalProjectID":"p","LocalRecordID":"{id}","Resource":"r","SubmitTime":"2026-10-02T00:00:00Z",
             "StartTime":"2026-10-02T00:00:00Z","EndTime":"2026-10-02T00:00:00Z","Charge":"{charge}","Attributes":{{"NodeCount":1}}}}"#
         );
-        let record = RawValue::from_string(record).unwrap();
-        let facts = judge::record(UsageType::Compute, &Members::read(&record).unwrap()).unwrap();
-        let accepted = vec![Accepted { record, replaces: true, fails: fails.map(str::to_owned), facts }];
-        Event::Posted { at, due, usage_type: UsageType::Compute, accepted, refused: Vec::new() }
+        let record: &'static RawValue = Box::leak(RawValue::from_string(record).unwrap());
+        let facts = judge::record(UsageType::Compute, &Members::read(record).unwrap()).unwrap();
+        let fails = fails.map(str::to_owned);
+        let accepted = vec![Accepted { record, wait: due - at, replaces: true, fails, facts }];
+        let judged = Judged { usage_type: UsageType::Compute, accepted, refused: Vec::new() };
+        Event::Posted { at, judged }
     }
 
     fn fates(store: &Store) -> Vec<Fate> {
@@ -357,6 +519,33 @@ mod tests {
         store.advance(2000);
         let replaced = Fate::Replaced { at: 2000 };
         assert_eq!(fates(&store), [replaced, replaced, Fate::Loaded { at: 2000 }]);
+    }
+
+    #[test]
+    fn an_old_version_that_loads_late_has_the_last_word() {
+        let mut store = Store::default();
+        store.apply(posted(1000, 9000, "1", "1", None));
+        store.apply(posted(2000, 3000, "1", "2", None));
+        store.advance(8999);
+        assert_eq!(fates(&store), [Fate::Queued, Fate::Loaded { at: 3000 }]);
+        store.advance(9000);
+        assert_eq!(fates(&store), [Fate::Loaded { at: 9000 }, Fate::Replaced { at: 3000 }]);
+        assert_eq!(store.loaded().map(|(number, at, _)| (number, at)).collect::<Vec<_>>(), [(1, 9000)]);
+    }
+
+    #[test]
+    fn a_record_reads_as_it_was_sent() {
+        let mut store = Store::default();
+        for id in ["1", "2"] {
+            store.apply(posted(1000, 2000, id, "1.50", None));
+        }
+        let mut reader = store.reader();
+        for version in [&store.versions[1], &store.versions[0]] {
+            let id = store.local_record_id(version);
+            assert!(reader.record(version).get().contains(&format!("\"LocalRecordID\":\"{id}\"")));
+            assert_eq!((store.charge(version), store.local_reference(version)), ("1.50", None));
+            assert_eq!((store.name(version.resource), store.received(version)), ("r", 1000));
+        }
     }
 
     #[test]

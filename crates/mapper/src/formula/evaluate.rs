@@ -24,11 +24,17 @@ pub(crate) trait Trace {
     fn number(&mut self, span: &Range<usize>, value: &Number);
     /// The condition `span` is `holds`.
     fn condition(&mut self, span: &Range<usize>, holds: bool);
+    /// What follows is of the phase with this index.
+    fn phase(&mut self, index: usize);
+    /// All phases come to `value`.
+    fn sum(&mut self, value: &Number);
 }
 
 impl Trace for () {
     fn number(&mut self, _: &Range<usize>, _: &Number) {}
     fn condition(&mut self, _: &Range<usize>, _: bool) {}
+    fn phase(&mut self, _: usize) {}
+    fn sum(&mut self, _: &Number) {}
 }
 
 /// Where the values of a formula's names come from.
@@ -48,7 +54,9 @@ impl Node {
     ) -> Result<Number, NoValue> {
         let value = match &self.op {
             Op::Constant(number) => return Ok(number.clone()),
-            Op::Quantity(quantity) => inputs.values.value(*quantity).ok_or(NoValue::Quantity(*quantity))?,
+            Op::Quantity(quantity) => {
+                inputs.values.value(quantity).ok_or_else(|| NoValue::Quantity(quantity.clone()))?
+            }
             Op::Factor(index) => {
                 inputs.factors.get(*index).and_then(Clone::clone).ok_or(NoValue::Factor(*index))?
             }
@@ -164,7 +172,7 @@ mod tests {
     use crate::formula::Formula;
     use crate::quantity::{Measures, Subject};
 
-    fn run() -> Measures {
+    fn run() -> Measures<'static> {
         Measures {
             seconds: Some(5400),
             cores: Some(3),
@@ -192,6 +200,7 @@ mod tests {
             ("1 / 3 + 1 / 6", "0.5"),
             ("1 - 1 / 3", "2/3"),
             ("10 - 2 - 3", "5"),
+            ("(cores) * ((2))", "6"),
             ("12 / 2 / 3", "2"),
             ("-cores", "-3"),
             ("min(cores, nodes, 5)", "2"),

@@ -3,18 +3,18 @@
 use crate::cli;
 use crate::present::{Failure, say};
 use runner::exit::Exit;
+use std::path::Path;
 use std::time::Duration;
-use usage_sandbox::{Rule, Sandbox, Settings};
+use usage_sandbox::{Known, Rule, Sandbox, Settings};
 
 pub(crate) fn sandbox(args: &cli::Sandbox) -> Result<Exit, Failure> {
-    let key = match &args.key_file {
+    let key = args.key_file.as_deref().map(read).transpose()?.map(|key| key.trim_end().to_owned());
+    let known = match &args.known {
         None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| Failure::Usage(format!("{}: cannot be read: {error}", path.display())))?
-                .trim_end()
-                .to_owned(),
-        ),
+        Some(path) => {
+            let known = Known::from_toml(&read(path)?);
+            Some(known.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?)
+        }
     };
     let faults = args
         .fault
@@ -25,13 +25,19 @@ pub(crate) fn sandbox(args: &cli::Sandbox) -> Result<Exit, Failure> {
         listen: args.listen,
         site: args.site.clone(),
         key,
+        known,
         load_delay: Duration::from_millis(args.load_delay),
+        max_body_bytes: args.max_body,
+        max_records: args.max_records,
         refuse: rules("--refuse", &args.refuse)?,
         fail_load: rules("--fail-load", &args.fail_load)?,
         overwrite: !args.add,
+        overwrite_others: args.overwrite_others,
+        charge_places: args.charge_places,
+        charges_as_numbers: args.charges_as_numbers,
         faults,
+        seed: args.seed,
         state_file: args.state.clone(),
-        ..Settings::default()
     };
     let runtime = super::runtime()?;
     runtime.block_on(async {
@@ -49,6 +55,12 @@ pub(crate) fn sandbox(args: &cli::Sandbox) -> Result<Exit, Failure> {
         sandbox.stop().await;
         Ok(Exit::Well)
     })
+}
+
+/// Reads a file whole.
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("{}: cannot be read: {error}", path.display())))
 }
 
 /// Reads FIELD=VALUE=MESSAGE.

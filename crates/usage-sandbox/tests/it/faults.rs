@@ -75,6 +75,21 @@ async fn status_with_retry_after() {
 }
 
 #[tokio::test]
+async fn retry_after_may_be_a_date_by_the_servers_own_clock() {
+    for fault in ["status:503,retry-after-date=90@post*1", "html:503,retry-after-date=90@post*1"] {
+        let sandbox = faulty(fault).await;
+        let (answer, _) = raw(&sandbox, &raw_post(&[compute("1")])).await;
+        let date = |name: &str| {
+            let value = answer.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            httpdate::parse_http_date(value).unwrap()
+        };
+        let wait = date("Retry-After: ").duration_since(date("Date: ")).unwrap();
+        assert!((90..=91).contains(&wait.as_secs()), "{answer}");
+        serves(&sandbox).await;
+    }
+}
+
+#[tokio::test]
 async fn html() {
     let sandbox = faulty("html:503@post*1").await;
     let (answer, _) = raw(&sandbox, &raw_post(&[compute("1")])).await;
@@ -206,4 +221,50 @@ async fn faults_by_probability_store_what_they_say() {
     let (posts, queued) = stored(&sandbox);
     assert_eq!(posts, sent);
     assert!(answered < queued && queued < 60, "{answered} answered, {queued} stored");
+}
+
+#[tokio::test]
+async fn rules_can_be_armed_while_it_runs() {
+    let sandbox = start(patient()).await;
+    sandbox.inject("refuse@post*1 LocalRecordID=2=no such <login>".parse().unwrap());
+    sandbox.inject("fail-load@post*1 Attributes.Queue=wide=closed".parse().unwrap());
+    let (status, answer) = post(&sandbox, "Compute", &[compute("1"), compute("2")]).await;
+    assert_eq!((status, &answer["ValidationFailedRecords"][0]["Error"]), (200, &json!("no such alice")));
+    let (_, answer) = post(&sandbox, "Compute", &[compute("2")]).await;
+    assert_eq!(
+        answer["ValidationFailedRecords"],
+        json!([]),
+        "the next message is served as if nothing had been"
+    );
+    sandbox.settle().await;
+    let state = sandbox.state();
+    assert_eq!((state.failed.len(), state.loaded.len(), state.refused.len()), (1, 1, 1));
+    assert_eq!(state.failed[0].error.as_deref(), Some("closed"));
+}
+
+#[tokio::test]
+async fn a_delayed_old_version_loads_after_the_newer_one() {
+    let sandbox = start(Settings { load_delay: Duration::ZERO, ..Settings::default() }).await;
+    sandbox.inject("delay-load:300ms@post#1".parse().unwrap());
+    let charged = |charge: &str| with(compute("1"), "Charge", json!(charge));
+    post(&sandbox, "Compute", &[charged("1")]).await;
+    post(&sandbox, "Compute", &[charged("2")]).await;
+    assert_eq!(sandbox.state().charge("anvil.example.org"), "2");
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert_eq!(sandbox.state().charge("anvil.example.org"), "1", "the old one has the last word");
+}
+
+#[tokio::test]
+async fn shuffled_records_load_in_another_order_than_they_were_sent_in() {
+    let sandbox = start(Settings { load_delay: Duration::ZERO, seed: 3, ..Settings::default() }).await;
+    sandbox.inject("shuffle-loads:200ms@post".parse().unwrap());
+    let records: Vec<_> = (0..40).map(|number| compute(&number.to_string())).collect();
+    post(&sandbox, "Compute", &records).await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let state = sandbox.state();
+    let order: Vec<u64> = state.loaded.iter().map(|record| record.number).collect();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=40).collect::<Vec<_>>());
+    assert_ne!(order, sorted);
 }

@@ -351,9 +351,10 @@ async fn a_body_says_that_it_is_json() {
 }
 
 #[tokio::test]
-async fn strangers_are_refused_at_once() {
+async fn strangers_are_refused_at_once_where_the_service_looks_then() {
     let names = |name: &str| [name.to_owned()].into();
     let known = Known {
+        refuse_strangers: true,
         users: names("alice"),
         projects: names("TG-ABC123"),
         resources: names("anvil.example.org"),
@@ -396,6 +397,7 @@ async fn allocations_are_looked_for_when_a_record_is_loaded() {
         resource: "anvil.example.org".into(),
         from,
         until,
+        ..Allocation::default()
     };
     let start_at = |id: &str, hour: u8| {
         with(
@@ -423,4 +425,68 @@ async fn allocations_are_looked_for_when_a_record_is_loaded() {
     let errors: Vec<_> = state.failed.iter().filter_map(|record| record.error.as_deref()).collect();
     let none = "Allocation could not be found for user alice";
     assert_eq!(errors, ["The start time is before the start of the allocation", none, none, none]);
+}
+
+#[tokio::test]
+async fn strangers_fail_when_they_are_loaded_in_the_words_of_the_real_service() {
+    let known = Known::from_toml(
+        r#"
+        users = ["alice", "bob"]
+        projects = ["TG-ABC123"]
+        resources = ["anvil.example.org"]
+        [[allocation]]
+        project = "TG-ABC123"
+        resource = "anvil.example.org"
+        users = ["alice"]
+        from = 2026-10-02
+        until = 2026-10-03
+        "#,
+    );
+    let sandbox = start(Settings { known: Some(known.unwrap()), ..patient() }).await;
+    let early = with(compute("early"), "StartTime", json!("2026-10-01T23:59:59Z"));
+    let records = [
+        compute("1"),
+        with(compute("stranger"), "Username", json!("mallory")),
+        with(compute("project"), "LocalProjectID", json!("TG-NONE")),
+        with(compute("resource"), "Resource", json!("nowhere")),
+        with(compute("not-bobs"), "Username", json!("bob")),
+        early,
+    ];
+    let (_, answer) = post(&sandbox, "Compute", &records).await;
+    assert_eq!(answer["ValidationFailedRecords"], json!([]));
+    sandbox.settle().await;
+    let state = sandbox.state();
+    assert_eq!(state.loaded.len(), 1);
+    let failures: Vec<_> = state
+        .failed
+        .iter()
+        .map(|record| (record.local_record_id.as_str(), record.error.as_deref().unwrap()))
+        .collect();
+    let none = "Allocation could not be found for user alice";
+    assert_eq!(
+        failures,
+        [
+            ("stranger", "Allocation could not be found for user mallory"),
+            ("project", none),
+            ("resource", none),
+            ("not-bobs", "Allocation could not be found for user bob"),
+            ("early", "The start time is before the start of the allocation"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_echoes_a_record_can_be_read_by_everybody() {
+    let sandbox = start(patient()).await;
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    for body in [
+        format!(r#"{{"UsageType":"Compute","Records":[{{"Username":{deep}}}]}}"#),
+        format!(r#"{{"UsageType":"Compute","Records":{deep}}}"#),
+        format!(r#"{{"UsageType":{deep},"Records":[]}}"#),
+        format!(r#"{{"UsageType":"Compute","Records":[],"More":{deep}}}"#),
+    ] {
+        let (status, answer) = post_text(&sandbox, &body).await;
+        assert_eq!(status, 400, "{answer}");
+    }
+    assert_eq!(sandbox.state().posts_turned, 4);
 }

@@ -6,6 +6,7 @@ mod faults; // each fault as a client sees it, and what is stored afterwards
 mod http; // requests that are odd, broken or hostile
 mod judgement; // what is refused, record by record and whole
 mod loading; // queue, load, replace, fail, clear; status and loaded
+mod memory; // how much a record costs
 mod page; // the page for people, and the calls beside the API
 mod persistence; // the state file
 mod support; // a client and records

@@ -52,11 +52,16 @@ async fn a_stopped_sandbox_goes_on_where_it_was() {
     .await;
     assert_eq!(everything(&sandbox), before);
     post(&sandbox, "Compute", &[compute("1")]).await;
-    assert_eq!(sandbox.state().queued.len(), 2, "behind the record that was queued before");
+    let state = sandbox.state();
+    assert_eq!(
+        (state.queued.len(), state.loaded.len()),
+        (1, 3),
+        "what was queued before waits for its own time"
+    );
     sandbox.settle().await;
     let state = sandbox.state();
     assert_eq!(state.charge("anvil.example.org"), "111.5", "99 and, now adding, 12.5");
-    assert_eq!(state.loaded.last().unwrap().number, 7);
+    assert_eq!(state.loaded.last().unwrap().number, 6);
 }
 
 #[tokio::test]
@@ -89,14 +94,14 @@ async fn a_torn_last_line_was_never_answered() {
 async fn a_file_that_is_something_else_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    let header = "{\"format\":\"usage-sandbox\",\"version\":1}\n";
+    let header = "{\"format\":\"usage-sandbox\",\"version\":2}\n";
     for (text, line) in [
         ("Dear diary,\n".to_owned(), 1),
-        (header.replace('1', "2"), 1),
+        (header.replace('2', "1"), 1),
         (format!("{header}{{\"Settled\":{{\"at\":1}}}}\nrubbish\n"), 3),
         (
             format!(
-                "{header}{{\"Posted\":{{\"at\":1,\"due\":1,\"usage_type\":\"Compute\",\"accepted\":[{{\"record\":{{}},\"replaces\":true,\"fails\":null}}],\"refused\":[]}}}}\n"
+                "{header}{{\"Posted\":{{\"at\":1,\"judged\":{{\"usage_type\":\"Compute\",\"accepted\":[{{\"record\":{{}},\"wait\":1,\"replaces\":true,\"fails\":null}}],\"refused\":[]}}}}}}\n"
             ),
             2,
         ),

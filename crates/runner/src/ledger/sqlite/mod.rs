@@ -1,55 +1,54 @@
 //! The ledger in an embedded SQLite file: write-ahead log, full sync, one runner at a time, local disk only.
 //!
-//! `open` is here; each file beside it is one thing that the ledger does. All SQL of the project is in this folder.
+//! `open` is here; each file beside it implements one or two of the traits in [`store`](super::store).
 
-mod codes;
-mod confirm;
-mod hold;
-mod ingest;
-mod news;
-mod people;
+mod batches;
+mod events;
+mod holds;
+mod names;
 mod place;
-mod query;
-mod send;
-mod store;
+mod rows;
 #[cfg(test)]
 mod tests;
-mod verify;
 
-use super::{
-    Awaiting, BatchId, Binding, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd, Ingested,
-    LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined, RecordOutcome,
-    Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
-};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use super::book::Book;
+use super::codes;
+use super::names::NameCache;
+use super::store::{Purpose, Transactions};
+use super::{Binding, Group, LedgerError};
+use crate::crash;
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use store::{Blobs, Names, Session};
 
 /// "AMIE" in `PRAGMA application_id`: this file is a ledger and nothing else.
 const APPLICATION_ID: i64 = 0x414D_4945;
 
 /// Numbered migrations: `user_version` says how many have run. They are only ever added to.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
-/// A ledger in a SQLite file. See [`Ledger`] for what it does.
+/// A ledger in a SQLite file. See [`Ledger`](super::Ledger) for what it does.
+pub type SqliteLedger = Book<SqliteStore>;
+
+/// The file, open.
 #[derive(Debug)]
-pub struct SqliteLedger {
+pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
-    binding: Binding,
-    names: RefCell<Names>,
-    blobs: RefCell<Blobs>,
+    names: RefCell<NameCache>,
     /// Held for the life of the ledger; `None` for a reader.
     _lock: Option<File>,
 }
 
 /// What can go wrong inside: turned into a [`LedgerError`] with the path at the edge.
 #[derive(Debug)]
-enum Fail {
+pub enum Fail {
+    /// The database said no.
     Sql(rusqlite::Error),
+    /// The ledger did.
     Ledger(LedgerError),
 }
 
@@ -72,7 +71,13 @@ impl Fail {
             Self::Ledger(error) => return error,
             Self::Sql(error) => error,
         };
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         match error.sqlite_error_code() {
+            // The shared index of the log is a file too, and has an error of its own when it cannot grow.
+            _ if extended == Some(ffi::SQLITE_IOERR_SHMSIZE) => LedgerError::DiskFull { path },
+            Some(ErrorCode::SystemIoFailure) if extended.is_some_and(is_write) => {
+                LedgerError::NotWritten { path, detail: error.to_string() }
+            }
             Some(ErrorCode::DiskFull) => LedgerError::DiskFull { path },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 LedgerError::ReadOnly { path }
@@ -85,6 +90,19 @@ impl Fail {
     }
 }
 
+/// Whether an extended code of an I/O failure is one of writing.
+fn is_write(code: i32) -> bool {
+    let writing = [
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_FSYNC,
+        ffi::SQLITE_IOERR_DIR_FSYNC,
+        ffi::SQLITE_IOERR_TRUNCATE,
+        ffi::SQLITE_IOERR_SHMMAP,
+        ffi::SQLITE_IOERR_SHMOPEN,
+    ];
+    writing.contains(&code)
+}
+
 impl SqliteLedger {
     /// Opens the ledger for the one runner that may change it, and creates it where there is none.
     ///
@@ -94,9 +112,10 @@ impl SqliteLedger {
     pub fn open(path: &Path, binding: &Binding, now: i64) -> Result<Self, LedgerError> {
         place::check_local(path)?;
         let lock = place::lock(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !place::is_there(path)? {
+            place::create(path, |new| make(new, binding, now).map_err(|fail| fail.at(path)))?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
             let mut connection = Connection::open_with_flags(path, flags)?;
             prepare(&connection)?;
@@ -120,7 +139,8 @@ impl SqliteLedger {
     /// # Errors
     /// Where there is none, a newer or older program made it, or the file cannot be read.
     pub fn open_reader(path: &Path) -> Result<Self, LedgerError> {
-        if let Err(source) = std::fs::metadata(path) {
+        if !place::is_there(path)? {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(LedgerError::Io { path: path.to_owned(), source });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -141,48 +161,82 @@ impl SqliteLedger {
 
     fn with(connection: Connection, path: &Path, binding: Binding, lock: Option<File>) -> Self {
         connection.set_prepared_statement_cache_capacity(128);
-        Self {
-            connection,
-            path: path.to_owned(),
-            binding,
-            names: RefCell::default(),
-            blobs: RefCell::default(),
-            _lock: lock,
+        let names = RefCell::default();
+        Self::new(SqliteStore { connection, path: path.to_owned(), names, _lock: lock }, binding)
+    }
+}
+
+impl SqliteStore {
+    /// One number.
+    fn number(&self, sql: &str) -> Result<i64, Fail> {
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    }
+
+    /// Things with one reason: `groups` answers the reason, how many, and what `examples_of` finds some of them by.
+    fn groups(&self, groups: &str, examples_of: &str, examples: usize) -> Result<Vec<Group>, Fail> {
+        let mut statement = self.connection.prepare_cached(groups)?;
+        let mut found = statement.query([])?;
+        let mut result = Vec::new();
+        while let Some(row) = found.next()? {
+            let value: Value = row.get(2)?;
+            let mut statement = self.connection.prepare_cached(examples_of)?;
+            let some = statement.query_map((value, codes::signed(examples as u64)), |row| row.get(0))?;
+            result.push(Group {
+                reason: row.get(0)?,
+                count: codes::unsigned(row.get(1)?),
+                examples: some.collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(result)
+    }
+}
+
+impl Transactions for SqliteStore {
+    type Fail = Fail;
+
+    fn begin(&self, purpose: Purpose) -> Result<(), Fail> {
+        let sql = match purpose {
+            Purpose::Change => "BEGIN IMMEDIATE",
+            Purpose::Question => "BEGIN",
+        };
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<(), Fail> {
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn rollback(&self) {
+        // Names that the transaction would have stored are not there.
+        self.names.replace(NameCache::default());
+        // Some failures (a full disk) have ended the transaction already.
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction of the ledger could not be taken back; it will not be committed");
         }
     }
 
-    /// One change: everything that `work` does, and what follows from it, in one durable transaction.
-    fn change<T>(
-        &mut self,
-        work: impl FnOnce(&mut Session<'_>) -> Result<T, Fail>,
-    ) -> Result<T, LedgerError> {
-        let Self { connection, path, names, blobs, .. } = self;
-        let run = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut session = Session::new(&transaction, names, blobs);
-            let value = work(&mut session)?;
-            session.flush()?;
-            transaction.commit()?;
-            Ok(value)
-        };
-        let result = run();
-        result.map_err(|fail: Fail| {
-            // Names and blobs that the transaction would have stored are not there.
-            names.replace(Names::default());
-            blobs.replace(Blobs::default());
-            fail.at(path)
-        })
+    fn explain(&self, fail: Fail) -> LedgerError {
+        fail.at(&self.path)
     }
 
-    /// One question, in one snapshot.
-    fn ask<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, Fail>) -> Result<T, LedgerError> {
-        let run = || {
-            let transaction = self.connection.unchecked_transaction()?;
-            let value = work(&Session::new(&transaction, &self.names, &self.blobs))?;
-            transaction.finish()?;
-            Ok(value)
-        };
-        run().map_err(|fail: Fail| fail.at(&self.path))
+    fn lease_clock(&self, now: i64) -> Result<i64, Fail> {
+        Ok(now)
+    }
+
+    fn alone(&self) -> bool {
+        true
+    }
+
+    fn self_check(&self) -> Result<Vec<String>, Fail> {
+        let mut statement = self.connection.prepare("PRAGMA quick_check(20)")?;
+        let found = statement.query_map([], |row| row.get(0))?;
+        let mut lines: Vec<String> = found.collect::<Result<_, _>>()?;
+        lines.retain(|line| line != "ok");
+        Ok(lines)
     }
 }
 
@@ -196,6 +250,17 @@ fn prepare(connection: &Connection) -> Result<(), Fail> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?; // pages: 16 MiB
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    Ok(())
+}
+
+/// Makes a ledger in a file that is not there, whole before this returns.
+fn make(path: &Path, binding: &Binding, now: i64) -> Result<(), Fail> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    migrate(&mut connection, path, binding, now)?;
+    connection.close().map_err(|(_, error)| error)?;
     Ok(())
 }
 
@@ -236,7 +301,9 @@ fn migrate(connection: &mut Connection, path: &Path, binding: &Binding, now: i64
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", number)?;
+        crash::point("committing");
         transaction.commit()?;
+        crash::point("committed");
     }
     Ok(())
 }
@@ -248,145 +315,4 @@ fn stored_binding(connection: &Connection) -> Result<Binding, Fail> {
         found.ok_or_else(|| LedgerError::Inconsistent(format!("no {name} is stored")).into())
     };
     Ok(Binding { endpoint: value("endpoint")?, site: value("site")? })
-}
-
-impl Ledger for SqliteLedger {
-    fn binding(&self) -> &Binding {
-        &self.binding
-    }
-
-    fn ingest(&mut self, chunk: &Chunk, now: i64) -> Result<Ingested, LedgerError> {
-        self.change(|session| ingest::ingest(session, chunk, None, now))
-    }
-
-    fn restate(&mut self, chunk: &Chunk, person: Person<'_>, now: i64) -> Result<Ingested, LedgerError> {
-        self.change(|session| ingest::ingest(session, chunk, Some(person), now))
-    }
-
-    fn preview(&self, chunk: &Chunk) -> Result<Vec<Repricing>, LedgerError> {
-        self.ask(|session| ingest::preview(session, chunk))
-    }
-
-    fn recover(&mut self, now: i64) -> Result<Recovered, LedgerError> {
-        self.change(|session| send::recover(session, now))
-    }
-
-    fn lease(&mut self, request: &LeaseRequest) -> Result<Option<Leased>, LedgerError> {
-        self.change(|session| send::lease(session, request))
-    }
-
-    fn settle(
-        &mut self,
-        batch: BatchId,
-        outcomes: &[RecordOutcome],
-        note: &str,
-        now: i64,
-    ) -> Result<Settled, LedgerError> {
-        self.change(|session| send::settle(session, batch, outcomes, note, now))
-    }
-
-    fn confirm(&mut self, sightings: &[Sighting], now: i64) -> Result<Confirmed, LedgerError> {
-        self.change(|session| confirm::confirm(session, sightings, now))
-    }
-
-    fn resolve_unknown(
-        &mut self,
-        key: &str,
-        arrived: bool,
-        person: Person<'_>,
-        now: i64,
-    ) -> Result<(), LedgerError> {
-        self.change(|session| people::resolve_unknown(session, key, arrived, person, now))
-    }
-
-    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
-        self.change(|session| people::retry(session, which, person, now))
-    }
-
-    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
-        self.change(|session| people::approve(session, keys, person, now))
-    }
-
-    fn close_holds(
-        &mut self,
-        keys: &[String],
-        end: HoldEnd,
-        person: Person<'_>,
-        now: i64,
-    ) -> Result<u64, LedgerError> {
-        self.change(|session| people::close_holds(session, keys, end, person, now))
-    }
-
-    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError> {
-        self.change(|session| people::reopen_hold(session, key, person, now))
-    }
-
-    fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
-        self.change(|session| people::close_quarantine(session, ids, person, now))
-    }
-
-    fn news(&self) -> Result<News, LedgerError> {
-        self.ask(news::news)
-    }
-
-    fn mark_reported(&mut self) -> Result<(), LedgerError> {
-        self.change(|session| news::mark_reported(session))
-    }
-
-    fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {
-        self.ask(|session| query::progress(session, source, path))
-    }
-
-    fn totals(&self) -> Result<Totals, LedgerError> {
-        self.ask(query::totals)
-    }
-
-    fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError> {
-        self.ask(query::awaiting)
-    }
-
-    fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError> {
-        self.ask(|session| query::find(session, what, limit))
-    }
-
-    fn history(&self, key: &str) -> Result<Vec<Entry>, LedgerError> {
-        self.ask(|session| query::history(session, key))
-    }
-
-    fn payload(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.ask(|session| query::payload(session, key))
-    }
-
-    fn groups(&self, list: List, examples: usize) -> Result<Vec<Group>, LedgerError> {
-        self.ask(|session| query::groups(session, list, examples))
-    }
-
-    fn hold(&self, key: &str) -> Result<Option<Hold>, LedgerError> {
-        self.ask(|session| query::hold(session, key))
-    }
-
-    fn holds(&self, reason: Option<&str>, after: &str, limit: usize) -> Result<Vec<Hold>, LedgerError> {
-        self.ask(|session| query::holds(session, reason, None, after, limit))
-    }
-
-    fn open_holds_with_other_rules(
-        &self,
-        rules_digest: u128,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<Hold>, LedgerError> {
-        self.ask(|session| query::holds(session, None, Some(rules_digest), after, limit))
-    }
-
-    fn troubled(&self, state: State, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError> {
-        self.ask(|session| query::troubled(session, state, after, limit))
-    }
-
-    fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError> {
-        self.ask(|session| query::quarantined(session, after, limit))
-    }
-
-    fn verify(&self) -> Result<Vec<Fault>, LedgerError> {
-        self.ask(verify::verify)
-    }
 }

@@ -1,7 +1,11 @@
 //! What only shows from inside: sabotage by triggers, durability as another connection sees it, query plans, damage.
 
 use super::*;
-use crate::ledger::{Candidate, SourceFacts, envelope_bytes};
+use crate::ledger::store::Rows;
+use crate::ledger::{
+    Candidate, Chunk, LeaseRequest, Ledger, Person, Progress, RecordOutcome, Retry, Row, Sighting,
+    SourceFacts, envelope_bytes,
+};
 use amie_usage::UsageType;
 use rusqlite::ffi;
 use tempfile::TempDir;
@@ -53,15 +57,16 @@ fn chunk(numbers: std::ops::Range<u32>) -> Chunk {
 
 fn count(ledger: &SqliteLedger, sql: &str) -> i64 {
     // Another connection: it sees what is committed and nothing else.
-    let other = Connection::open(&ledger.path).unwrap();
+    let other = Connection::open(&ledger.store.path).unwrap();
     other.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 #[test]
 fn rows_and_progress_are_stored_together_or_not_at_all() {
-    for table in ["progress", "payload", "quarantine", "hold", "tally"] {
+    for table in ["progress", "carried", "payload", "quarantine", "hold", "tally"] {
         let (_directory, mut ledger) = fresh();
         ledger
+            .store
             .connection
             .execute_batch(&format!(
                 "CREATE TRIGGER sabotage BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -69,6 +74,7 @@ fn rows_and_progress_are_stored_together_or_not_at_all() {
             .unwrap();
         let mut all = chunk(0..60);
         all.progress = Some(Progress { path: "f".into(), offset: 9, frames: 1, complete: true });
+        all.carried.push(crate::ledger::Carried { point: "p".into(), after: "f".into(), state: vec![1] });
         all.quarantined.push(crate::ledger::QuarantinedText {
             reason: "r".into(),
             detail: String::new(),
@@ -88,9 +94,18 @@ fn rows_and_progress_are_stored_together_or_not_at_all() {
             line: 1,
         });
         assert!(ledger.ingest(&all, NOW).is_err(), "{table}");
-        for stored in
-            ["record", "identity", "progress", "chunk", "payload", "event", "hold", "quarantine", "name"]
-        {
+        for stored in [
+            "record",
+            "identity",
+            "progress",
+            "carried",
+            "chunk",
+            "payload",
+            "event",
+            "hold",
+            "quarantine",
+            "name",
+        ] {
             assert_eq!(
                 count(&ledger, &format!("SELECT count(*) FROM {stored}")),
                 0,
@@ -98,7 +113,7 @@ fn rows_and_progress_are_stored_together_or_not_at_all() {
             );
         }
         // And the ledger goes on as if nothing had been tried.
-        ledger.connection.execute_batch("DROP TRIGGER sabotage").unwrap();
+        ledger.store.connection.execute_batch("DROP TRIGGER sabotage").unwrap();
         assert_eq!(ledger.ingest(&all, NOW).unwrap().inserted, 60);
         assert_eq!(count(&ledger, "SELECT offset FROM progress"), 9);
         assert_eq!(ledger.verify().unwrap(), []);
@@ -114,8 +129,10 @@ fn the_intent_to_send_is_committed_when_lease_returns() {
     assert_eq!(count(&ledger, "SELECT count(*) FROM record WHERE state = 2"), 3);
     assert_eq!(count(&ledger, "SELECT count(*) FROM event WHERE what = 'leased'"), 1);
     // Power may fail at any moment after: the log is synced at each commit.
-    let level: i64 = ledger.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
-    let mode: String = ledger.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    let level: i64 =
+        ledger.store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+    let mode: String =
+        ledger.store.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!((level, mode.as_str()), (2, "wal"));
 }
 
@@ -158,7 +175,7 @@ fn events_are_only_added() {
     let (_directory, mut ledger) = fresh();
     ledger.ingest(&chunk(0..1), NOW).unwrap();
     for sql in ["UPDATE event SET at = 0", "DELETE FROM event"] {
-        let error = ledger.connection.execute_batch(sql).unwrap_err();
+        let error = ledger.store.connection.execute_batch(sql).unwrap_err();
         assert!(error.to_string().contains("only added"), "{error}");
     }
 }
@@ -166,11 +183,17 @@ fn events_are_only_added() {
 #[test]
 fn sending_and_listing_use_the_partial_indexes() {
     let (_directory, ledger) = fresh();
-    for (sql, index) in [(send::READY, "record_by_state"), (send::QUIET, "record_waiting")] {
+    for (sql, index, wanted) in [
+        (rows::READY, "record_by_state", vec!["1", "0", "", "10"]),
+        (rows::QUIET, "record_waiting", vec!["1", "0", "10"]),
+    ] {
         let sql = format!("EXPLAIN QUERY PLAN SELECT key {sql}");
-        let mut statement = ledger.connection.prepare(&sql).unwrap();
-        let plan: Vec<String> =
-            statement.query_map((1, 0, 10), |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        let mut statement = ledger.store.connection.prepare(&sql).unwrap();
+        let plan: Vec<String> = statement
+            .query_map(rusqlite::params_from_iter(wanted), |row| row.get(3))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         let plan = plan.join("; ");
         assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
     }
@@ -198,11 +221,12 @@ fn failures_of_the_file_have_names_and_advice() {
 fn a_full_disk_loses_nothing() {
     let (_directory, mut ledger) = fresh();
     ledger.ingest(&chunk(0..10), NOW).unwrap();
-    let pages: i64 = ledger.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    ledger.connection.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
+    let pages: i64 =
+        ledger.store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    ledger.store.connection.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
     let error = ledger.ingest(&chunk(10..5_000), NOW).unwrap_err();
     assert!(matches!(error, LedgerError::DiskFull { .. }), "{error}");
-    ledger.connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();
+    ledger.store.connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();
     assert_eq!(ledger.verify().unwrap(), []);
     let report = ledger.ingest(&chunk(0..5_000), NOW).unwrap();
     assert_eq!((report.unchanged, report.inserted), (10, 4_990));
@@ -211,11 +235,11 @@ fn a_full_disk_loses_nothing() {
 #[test]
 fn newer_schemas_and_other_databases_are_refused() {
     let (directory, ledger) = fresh();
-    ledger.connection.pragma_update(None, "user_version", 99).unwrap();
+    ledger.store.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(ledger);
     let path = directory.path().join("ledger.db");
     let error = SqliteLedger::open(&path, &binding(), NOW).unwrap_err();
-    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 2, .. }), "{error}");
     assert!(matches!(SqliteLedger::open_reader(&path), Err(LedgerError::NewerSchema { .. })));
 
     let path = directory.path().join("other.db");
@@ -226,6 +250,20 @@ fn newer_schemas_and_other_databases_are_refused() {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .unwrap();
     assert_eq!(tables, 1, "nothing was put into it");
+}
+
+#[test]
+fn a_ledger_of_schema_1_is_brought_up_to_date_with_its_rows() {
+    let (directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..8), NOW).unwrap();
+    ledger.store.connection.execute_batch("DROP TABLE carried; PRAGMA user_version = 1").unwrap();
+    drop(ledger);
+    let mut ledger = SqliteLedger::open(&directory.path().join("ledger.db"), &binding(), NOW).unwrap();
+    let carried = crate::ledger::Carried { point: "p".into(), after: "f".into(), state: vec![1] };
+    let again = Chunk { carried: vec![carried.clone()], ..chunk(0..8) };
+    assert_eq!(ledger.ingest(&again, NOW).unwrap().unchanged, 8);
+    assert_eq!(ledger.carried("s", "p").unwrap(), Some(carried));
+    assert_eq!(ledger.verify().unwrap(), []);
 }
 
 /// A ledger with a row in every state.
@@ -318,7 +356,7 @@ fn verify_finds_every_kind_of_damage() {
         "INSERT INTO event (at, what, key, batch, detail) VALUES (1, 'refused', 'k000000', 1, '')",
     ] {
         let (_directory, ledger) = varied();
-        assert!(ledger.connection.execute(damage, []).unwrap() > 0, "{damage}");
+        assert!(ledger.store.connection.execute(damage, []).unwrap() > 0, "{damage}");
         let found = ledger.verify();
         assert!(!matches!(&found, Ok(faults) if faults.is_empty()), "not found: {damage}");
     }
@@ -330,13 +368,11 @@ fn a_row_is_written_and_read_back_as_it_was() {
     let rows = |ledger: &SqliteLedger| -> Vec<Row> {
         ledger
             .ask(|session| {
-                let sql = format!("SELECT {} FROM record ORDER BY key", store::COLUMNS);
-                let mut statement = session.connection.prepare(&sql)?;
-                let mut found = statement.query([])?;
                 let mut rows = Vec::new();
-                while let Some(row) = found.next()? {
-                    rows.push(session.read(row)?);
-                }
+                session.store.every_row(|row| {
+                    rows.push(row);
+                    Ok(true)
+                })?;
                 Ok(rows)
             })
             .unwrap()

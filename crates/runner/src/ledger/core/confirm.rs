@@ -1,20 +1,19 @@
 //! What the service shows, held against what was sent.
 
-use super::Fail;
-use super::codes::type_code;
-use super::store::{NewEvent, Session, illegal};
+use super::session::{Session, illegal};
 use crate::ledger::sight::{Failure, FailureVerdict, Load, LoadVerdict, judge_failure, judge_load};
+use crate::ledger::store::{Ahead, NewEvent, Store};
 use crate::ledger::{Confirmed, Event, Note, Row, Sighting, What};
 use amie_usage::{Decimal, UsageType};
-use rusqlite::OptionalExtension;
 
-pub(super) fn confirm(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn confirm<S: Store>(
+    session: &mut Session<'_, S>,
     sightings: &[Sighting],
     now: i64,
-) -> Result<Confirmed, Fail> {
+) -> Result<Confirmed, S::Fail> {
     let mut report = Confirmed::default();
     let mut reconciliation = None;
+    session.store.ahead(Ahead::Sightings(sightings))?;
     for sighting in sightings {
         match sighting {
             Sighting::Loaded {
@@ -79,21 +78,15 @@ impl Shown {
 
 /// The row with an identity. Without the submit time it takes our own key, echoed, or that only one row can be meant;
 /// and then only where the sighting has a key to echo at all (a failure).
-fn shown(
-    session: &Session<'_>,
+fn shown<S: Store>(
+    session: &Session<'_, S>,
     usage_type: UsageType,
     resource: &str,
     local_record_id: &str,
     submit: Option<i64>,
     reference: Option<&str>,
-) -> Result<Shown, Fail> {
-    let Some(resource) = session.known_id(resource)? else { return Ok(Shown::Foreign) };
-    let sql = "SELECT key FROM identity WHERE usage_type = ?1 AND resource = ?2 AND local_record_id = ?3 \
-               AND (?4 IS NULL OR submit = ?4) ORDER BY submit LIMIT 1000";
-    let mut statement = session.connection.prepare_cached(sql)?;
-    let found =
-        statement.query_map((type_code(usage_type), resource, local_record_id, submit), |row| row.get(0))?;
-    let keys: Vec<String> = found.collect::<Result<_, _>>()?;
+) -> Result<Shown, S::Fail> {
+    let keys = session.store.shown(usage_type, resource, local_record_id, submit)?;
     let key = match (submit, reference, keys.as_slice()) {
         (_, _, []) => return Ok(Shown::Foreign),
         (Some(_), _, [key, ..]) => key,
@@ -106,14 +99,14 @@ fn shown(
     Ok(Shown::Row(Box::new(session.existing(key)?)))
 }
 
-fn loaded(
-    session: &mut Session<'_>,
+fn loaded<S: Store>(
+    session: &mut Session<'_, S>,
     before: Row,
     load: &Load,
     reconciliation: &mut Option<i64>,
     report: &mut Confirmed,
     now: i64,
-) -> Result<(), Fail> {
+) -> Result<(), S::Fail> {
     match judge_load(&before, load) {
         LoadVerdict::Again => report.again += 1,
         LoadVerdict::Stale => report.stale += 1,
@@ -127,7 +120,7 @@ fn loaded(
             report.loaded += 1;
             let event = match *reconciliation {
                 Some(event) => event,
-                None => session.note(&NewEvent::moved(now, Event::Loaded))?,
+                None => session.store.note(&NewEvent::moved(now, Event::Loaded))?,
             };
             *reconciliation = Some(event);
             let mut row = before.clone();
@@ -140,7 +133,12 @@ fn loaded(
 }
 
 /// Notes an alarm, once for each load however often it is seen.
-fn note_mismatch(session: &Session<'_>, row: &Row, load: &Load, now: i64) -> Result<(), Fail> {
+fn note_mismatch<S: Store>(
+    session: &Session<'_, S>,
+    row: &Row,
+    load: &Load,
+    now: i64,
+) -> Result<(), S::Fail> {
     let shown = load.charge.unwrap_or(Decimal::ZERO);
     let sent = row.sent.map_or(Decimal::ZERO, |sent| sent.charge);
     let detail = format!(
@@ -149,49 +147,43 @@ fn note_mismatch(session: &Session<'_>, row: &Row, load: &Load, now: i64) -> Res
         row.sent.map_or(0, |sent| sent.version)
     );
     let what = What::Noted(Note::Mismatched);
-    let sql = "SELECT 1 FROM event WHERE key = ?1 AND what = ?2 AND detail = ?3";
-    let known = session.connection.prepare_cached(sql)?.exists((&row.key, what.as_str(), &detail))?;
-    if !known {
-        session.note(&NewEvent::of(now, what, row, &detail))?;
+    if !session.store.noted(&row.key, what, &detail)? {
+        session.store.note(&NewEvent::of(now, what, row, &detail))?;
     }
     Ok(())
 }
 
-fn note_promotion(session: &Session<'_>, row: &Row, events: &[Event], now: i64) -> Result<(), Fail> {
+fn note_promotion<S: Store>(
+    session: &Session<'_, S>,
+    row: &Row,
+    events: &[Event],
+    now: i64,
+) -> Result<(), S::Fail> {
     for event in events.iter().filter(|event| **event == Event::Promoted) {
-        session.note(&NewEvent::of(now, What::Moved(*event), row, "the version before is settled"))?;
+        session.store.note(&NewEvent::of(now, What::Moved(*event), row, "the version before is settled"))?;
     }
     Ok(())
 }
 
-fn failed(
-    session: &mut Session<'_>,
+fn failed<S: Store>(
+    session: &mut Session<'_, S>,
     before: Row,
     error: &str,
     failed_id: Option<&str>,
     processed_at: Option<i64>,
     report: &mut Confirmed,
     now: i64,
-) -> Result<(), Fail> {
-    let known = "SELECT 1 FROM failure WHERE key = ?1 AND id = ?2";
+) -> Result<(), S::Fail> {
     let new_id = match failed_id {
         None => None,
-        Some(id) => {
-            let found: Option<i64> = session
-                .connection
-                .prepare_cached(known)?
-                .query_row((&before.key, id), |row| row.get(0))
-                .optional()?;
-            Some(found.is_none())
-        }
+        Some(id) => Some(!session.store.failure_known(&before.key, id)?),
     };
     let verdict = judge_failure(&before, &Failure { error, new_id, processed_at });
     // Once it was judged it is an old one, whatever is sent later.
     if let Some(id) = failed_id
         && verdict != FailureVerdict::NotNow
     {
-        let sql = "INSERT OR IGNORE INTO failure (key, id) VALUES (?1, ?2)";
-        session.connection.prepare_cached(sql)?.execute((&before.key, id))?;
+        session.store.remember_failure(&before.key, id)?;
     }
     match verdict {
         FailureVerdict::Stale => report.stale += 1,
@@ -201,7 +193,7 @@ fn failed(
             let mut row = before.clone();
             let events = row.fail(error).map_err(illegal(&row.key))?;
             session.save(Some(&before), &row)?;
-            session.note(&NewEvent::of(now, What::Moved(Event::Failed), &before, error))?;
+            session.store.note(&NewEvent::of(now, What::Moved(Event::Failed), &before, error))?;
             note_promotion(session, &row, &events, now)?;
         }
     }

@@ -1,7 +1,6 @@
 //! How values are stored: codes of states and types, digests as 16 bytes, charges as text. Codes never change meaning.
 
-use super::Fail;
-use crate::ledger::{LedgerError, State};
+use super::{LedgerError, State, What};
 use amie_usage::{Decimal, UsageType};
 
 pub(super) const fn state_code(state: State) -> i64 {
@@ -18,11 +17,11 @@ pub(super) const fn state_code(state: State) -> i64 {
     }
 }
 
-pub(super) fn state(code: i64) -> Result<State, Fail> {
+pub(super) fn state(code: i64) -> Result<State, LedgerError> {
     State::ALL
         .into_iter()
         .find(|state| state_code(*state) == code)
-        .ok_or_else(|| LedgerError::Inconsistent(format!("state code {code}")).into())
+        .ok_or_else(|| LedgerError::Inconsistent(format!("state code {code}")))
 }
 
 pub(super) const fn type_code(usage_type: UsageType) -> i64 {
@@ -33,21 +32,21 @@ pub(super) const fn type_code(usage_type: UsageType) -> i64 {
     }
 }
 
-pub(super) fn usage_type(code: i64) -> Result<UsageType, Fail> {
+pub(super) fn usage_type(code: i64) -> Result<UsageType, LedgerError> {
     UsageType::ALL
         .into_iter()
         .find(|usage_type| type_code(*usage_type) == code)
-        .ok_or_else(|| LedgerError::Inconsistent(format!("usage type code {code}")).into())
+        .ok_or_else(|| LedgerError::Inconsistent(format!("usage type code {code}")))
 }
 
-pub(super) fn digest(bytes: &[u8]) -> Result<u128, Fail> {
+pub(super) fn digest(bytes: &[u8]) -> Result<u128, LedgerError> {
     let bytes = <[u8; 16]>::try_from(bytes)
         .map_err(|_| LedgerError::Inconsistent(format!("a digest of {} bytes", bytes.len())))?;
     Ok(u128::from_be_bytes(bytes))
 }
 
-pub(super) fn charge(text: &str) -> Result<Decimal, Fail> {
-    text.parse().map_err(|error| LedgerError::Inconsistent(format!("a charge: {error}")).into())
+pub(super) fn charge(text: &str) -> Result<Decimal, LedgerError> {
+    text.parse().map_err(|error| LedgerError::Inconsistent(format!("a charge: {error}")))
 }
 
 /// Counts and offsets that are stored as signed 64-bit numbers. Beyond them is nothing that a site can have.
@@ -61,8 +60,19 @@ pub(super) fn unsigned(value: i64) -> u64 {
 }
 
 /// A stored number that must fit 32 bits.
-pub(super) fn small(value: i64) -> Result<u32, Fail> {
-    u32::try_from(value).map_err(|_| LedgerError::Inconsistent(format!("{value} is out of range")).into())
+pub(super) fn small(value: i64) -> Result<u32, LedgerError> {
+    u32::try_from(value).map_err(|_| LedgerError::Inconsistent(format!("{value} is out of range")))
+}
+
+/// What an event is about, by its word.
+pub(super) fn what(word: &str) -> Result<What, LedgerError> {
+    What::from_word(word).ok_or_else(|| LedgerError::Inconsistent(format!("an event called \"{word}\"")))
+}
+
+/// True where a record id is this one, or this one and something other than a letter or digit behind it.
+pub(super) fn follows(record: &str, id: &str) -> bool {
+    let next = record.strip_prefix(id).and_then(|rest| rest.chars().next());
+    next.is_none_or(|next| !next.is_alphanumeric())
 }
 
 #[cfg(test)]
@@ -82,7 +92,7 @@ mod tests {
         assert!(state(9).is_err() && usage_type(3).is_err() && digest(&[1]).is_err() && charge("x").is_err());
         // The partial indexes of the schema name them by number.
         let indexed = [State::Pending, State::Unknown, State::Rejected, State::Failed].map(state_code);
-        let schema = include_str!("migrations/0001.sql");
+        let schema = include_str!("sqlite/migrations/0001.sql");
         assert_eq!(indexed, [1, 3, 5, 7]);
         assert!(schema.contains("WHERE state IN (1, 3, 5, 7)"));
         assert!(schema.contains("WHERE state = 4 AND") && state_code(State::Accepted) == 4);

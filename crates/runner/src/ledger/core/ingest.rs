@@ -1,35 +1,33 @@
 //! Taking in a chunk: records, held runs, quarantined texts and progress, all in one transaction.
 //!
-//! Records are taken in key order, fifty a statement. Where the ledger has no key in the range of fifty, they are new
-//! and go in together; where it has, each is compared with its row and [decided](crate::ledger::restate) upon.
+//! Records are taken in key order. Where a store says that it takes new rows together, and has no key in the range of a
+//! group, they go in together; else each is compared with its row and [decided](crate::ledger::restate) upon.
 
-use super::Fail;
-use super::codes::{signed, state_code, type_code};
-use super::hold::{NewHold, StoredCandidate};
-use super::store::{NewEvent, Session, digest_of, illegal};
+use super::hold::StoredCandidate;
+use super::session::{Session, digest_of, illegal};
+use crate::ledger::codes::signed;
 use crate::ledger::restate::{
-    COLLISION, Cause, Decision, HeldDecision, Offer, Suspicion, decide, decide_held,
+    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, Offer, Suspicion, decide, decide_held,
+    zero_record,
 };
 use crate::ledger::row::{Identity, PayloadRef, Wanted};
+use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
 use crate::ledger::{
-    Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person, Progress,
+    CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
     QuarantinedText, Repricing, Row, State, What,
 };
-use rusqlite::{ErrorCode, OptionalExtension};
+use amie_usage::{Decimal, UsageType};
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-/// Rows a statement: measured 371 ns a row against 652 with one.
-const GROUP: usize = 50;
-
-pub(super) fn ingest(
-    session: &mut Session<'_>,
+pub(in crate::ledger) fn ingest<S: Store>(
+    session: &mut Session<'_, S>,
     chunk: &Chunk,
     approval: Option<Person<'_>>,
     now: i64,
-) -> Result<Ingested, Fail> {
+) -> Result<Ingested, S::Fail> {
     check(chunk)?;
-    let id = session.new_chunk(&chunk.source, chunk.rules_digest, now)?;
+    let id = session.store.new_chunk(&chunk.source, chunk.rules_digest, now)?;
     let mut taking = Taking {
         session,
         chunk,
@@ -41,6 +39,8 @@ pub(super) fn ingest(
         report: Ingested::default(),
     };
     taking.records()?;
+    let held: Vec<&str> = chunk.held.iter().map(|held| held.key.as_str()).collect();
+    taking.session.store.ahead(Ahead::Keys(&held))?;
     for held in &chunk.held {
         taking.held(held)?;
     }
@@ -48,14 +48,21 @@ pub(super) fn ingest(
         taking.quarantined(text)?;
     }
     if let Some(progress) = &chunk.progress {
-        taking.progress(progress)?;
+        taking.session.store.set_progress(&chunk.source, progress, now)?;
+    }
+    for carried in &chunk.carried {
+        taking.session.store.set_carried(&chunk.source, carried, now)?;
+    }
+    if !chunk.carried.is_empty() {
+        let before = now.saturating_sub(CARRIED_DAYS.saturating_mul(86_400));
+        taking.session.store.drop_carried(&chunk.source, before)?;
     }
     taking.finish()
 }
 
 /// A chunk whose entries point outside it is refused whole.
-fn check(chunk: &Chunk) -> Result<(), Fail> {
-    let bad = |why: String| -> Fail { LedgerError::BadChunk(why).into() };
+fn check(chunk: &Chunk) -> Result<(), LedgerError> {
+    let bad = LedgerError::BadChunk;
     if u32::try_from(chunk.payloads.len()).is_err() {
         return Err(bad("its payloads have 4 GiB or more".into()));
     }
@@ -65,6 +72,9 @@ fn check(chunk: &Chunk) -> Result<(), Fail> {
     };
     let candidates = chunk.held.iter().filter_map(|held| held.candidate.as_ref());
     for candidate in chunk.records.iter().chain(candidates) {
+        if candidate.key.is_empty() {
+            return Err(bad(format!("record {} has no key", candidate.local_record_id)));
+        }
         file(&candidate.key, candidate.file)?;
         if chunk.payloads.get(candidate.payload.clone()).is_none_or(<[u8]>::is_empty) {
             return Err(bad(format!("\"{}\" has no payload", candidate.key)));
@@ -88,6 +98,12 @@ fn file_of(chunk: &Chunk, file: u32) -> Arc<str> {
     chunk.files.get(file as usize).cloned().unwrap_or_default()
 }
 
+/// Where bytes lie in a chunk. Its payloads are below 4 GiB, and each is kept once: checked before.
+fn place(chunk: i64, offset: usize, len: usize) -> PayloadRef {
+    let small = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    PayloadRef { chunk, offset: small(offset), len: small(len) }
+}
+
 fn identity_of(candidate: &Candidate) -> Identity {
     Identity {
         resource: Arc::clone(&candidate.resource),
@@ -109,8 +125,8 @@ fn wanted_of(candidate: &Candidate, digest: u128, payload: Option<PayloadRef>) -
 }
 
 /// A chunk on its way in.
-struct Taking<'s, 'a, 'c> {
-    session: &'s mut Session<'a>,
+struct Taking<'s, 'a, 'c, S> {
+    session: &'s mut Session<'a, S>,
     chunk: &'c Chunk,
     id: i64,
     approval: Option<Person<'c>>,
@@ -122,127 +138,94 @@ struct Taking<'s, 'a, 'c> {
     report: Ingested,
 }
 
-impl<'c> Taking<'_, '_, 'c> {
-    fn records(&mut self) -> Result<(), Fail> {
-        let mut sorted: Vec<&'c Candidate> = self.chunk.records.iter().collect();
-        if !sorted.is_sorted_by(|a, b| a.key <= b.key) {
-            sorted.sort_by(|a, b| a.key.cmp(&b.key));
+impl<'c, S: Store> Taking<'_, '_, 'c, S> {
+    fn records(&mut self) -> Result<(), S::Fail> {
+        let chunk = self.chunk;
+        let incoming = |candidate: &'c Candidate| Incoming {
+            candidate,
+            digest: digest_of(payload_of(chunk, candidate)),
+        };
+        let mut sorted: Vec<Incoming<'c>> = chunk.records.iter().map(incoming).collect();
+        if !sorted.is_sorted_by(|a, b| a.candidate.key <= b.candidate.key) {
+            sorted.sort_by(|a, b| a.candidate.key.cmp(&b.candidate.key));
         }
         // The same key once more in one chunk is taken after the first, as in two chunks.
         let mut repeated = Vec::new();
         let mut last: Option<&str> = None;
-        sorted.retain(|candidate| {
-            let again = last == Some(candidate.key.as_str());
-            last = Some(&candidate.key);
+        sorted.retain(|incoming| {
+            let again = last == Some(incoming.candidate.key.as_str());
+            last = Some(&incoming.candidate.key);
             if again {
-                repeated.push(*candidate);
+                repeated.push(*incoming);
             }
             !again
         });
-        for group in sorted.chunks(GROUP) {
-            if !(self.all_new(group)? && self.insert_group(group)?) {
-                self.each(group)?;
+        match S::TOGETHER {
+            None => {
+                self.session.store.ahead(Ahead::Incoming(&sorted))?;
+                self.each(&sorted)?;
+            }
+            Some(together) => {
+                for group in sorted.chunks(together.max(1)) {
+                    if !self.all_fresh(group)? {
+                        self.each(group)?;
+                    }
+                }
             }
         }
         self.each(&repeated)
     }
 
-    /// True where the ledger has no key between the first and the last of a group in key order.
-    fn all_new(&self, group: &[&Candidate]) -> Result<bool, Fail> {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(false) };
-        let sql = "SELECT NOT EXISTS (SELECT 1 FROM record WHERE key BETWEEN ?1 AND ?2)";
-        let mut statement = self.session.connection.prepare_cached(sql)?;
-        Ok(statement.query_row((&first.key, &last.key), |row| row.get(0))?)
-    }
-
-    /// Inserts new records together; false, with nothing done, where a wire identity among them is taken.
-    fn insert_group(&mut self, group: &[&'c Candidate]) -> Result<bool, Fail> {
-        let new: Vec<&Candidate> =
-            group.iter().copied().filter(|candidate| !candidate.only_if_sent).collect();
-        if new.is_empty() {
-            self.report.ignored += group.len() as u64;
-            return Ok(true);
+    /// Inserts a group of new records together; false, with nothing done, where one of them is not new.
+    fn all_fresh(&mut self, group: &[Incoming<'c>]) -> Result<bool, S::Fail> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
+        let store = self.session.store;
+        let mut end = self.kept.len();
+        let mut fresh = Vec::with_capacity(group.len());
+        for incoming in group.iter().filter(|incoming| !incoming.candidate.only_if_sent) {
+            let candidate = incoming.candidate;
+            let payload = place(self.id, end, candidate.payload.len());
+            end += candidate.payload.len();
+            fresh.push(Fresh {
+                incoming: *incoming,
+                payload,
+                file: store.id(self.chunk.files.get(candidate.file as usize).map_or("", |file| file))?,
+                resource: store.id(&candidate.resource)?,
+                username: store.id(&candidate.username)?,
+                project: store.id(&candidate.project)?,
+            });
         }
-        if !insert_identities(self.session, &new)? {
+        if !store.insert_fresh(&first.candidate.key, &last.candidate.key, &fresh)? {
             return Ok(false);
         }
-        self.born()?;
-        let sql = RECORDS.sql(new.len());
-        let mut statement = match &sql {
-            Statement::Usual(sql) => self.session.connection.prepare_cached(sql)?,
-            Statement::Other(sql) => self.session.connection.prepare_cached(sql)?,
-        };
-        let mut at = 0;
-        let mut places = Vec::with_capacity(new.len());
-        for candidate in &new {
-            let bytes = payload_of(self.chunk, candidate);
-            let (resource, project) =
-                (self.session.id(&candidate.resource)?, self.session.id(&candidate.project)?);
-            let mut bind = |value: &dyn rusqlite::ToSql| {
-                at += 1;
-                statement.raw_bind_parameter(at, value)
-            };
-            bind(&candidate.key)?;
-            bind(&type_code(candidate.usage_type))?;
-            bind(&candidate.source_digest.to_be_bytes())?;
-            bind(&self.session.id(&file_of(self.chunk, candidate.file))?)?;
-            bind(&signed(candidate.line))?;
-            bind(&resource)?;
-            bind(&candidate.local_record_id)?;
-            bind(&candidate.submit)?;
-            bind(&self.session.id(&candidate.username)?)?;
-            bind(&project)?;
-            bind(&candidate.charge.to_string())?;
-            bind(&digest_of(bytes).to_be_bytes())?;
-            bind(&candidate.facts.start)?;
-            bind(&candidate.facts.end)?;
-            bind(&signed(candidate.facts.elapsed))?;
-            bind(&candidate.facts.requeued)?;
-            bind(&self.id)?;
-            bind(&signed(self.kept.len() as u64))?;
-            bind(&signed(bytes.len() as u64))?;
-            bind(&self.id)?;
-            self.kept.extend_from_slice(bytes);
-            places.push((type_code(candidate.usage_type), resource, project, candidate.charge));
+        if !fresh.is_empty() {
+            self.born()?;
         }
-        statement.raw_execute()?;
-        drop(statement);
-        for (usage_type, resource, project, charge) in places {
-            let place = (usage_type, resource, project, state_code(State::Pending));
-            self.session.count_at(place, 1, charge)?;
+        for Fresh { incoming: Incoming { candidate, .. }, resource, project, .. } in &fresh {
+            self.kept.extend_from_slice(payload_of(self.chunk, candidate));
+            let place = (candidate.usage_type, *resource, *project, State::Pending);
+            self.session.count_at(place, 1, candidate.charge)?;
         }
-        self.session.count_payloads(self.id, signed(new.len() as u64));
-        self.report.inserted += new.len() as u64;
-        self.report.ignored += (group.len() - new.len()) as u64;
+        self.session.count_payloads(self.id, signed(fresh.len() as u64));
+        self.report.inserted += fresh.len() as u64;
+        self.report.ignored += (group.len() - fresh.len()) as u64;
         Ok(true)
     }
 
-    fn each(&mut self, group: &[&'c Candidate]) -> Result<(), Fail> {
-        for candidate in group {
-            let digest = digest_of(payload_of(self.chunk, candidate));
-            if self.same_as_before(candidate, digest)? {
+    fn each(&mut self, group: &[Incoming<'c>]) -> Result<(), S::Fail> {
+        for incoming in group {
+            if self.session.store.same_as_before(*incoming)? {
                 self.report.unchanged += 1;
             } else {
-                self.record(candidate, digest)?;
+                self.record(incoming.candidate, incoming.digest)?;
             }
         }
         Ok(())
     }
 
-    /// The answer for most records of most nights, without reading the whole row.
-    fn same_as_before(&self, candidate: &Candidate, digest: u128) -> Result<bool, Fail> {
-        // 0 and 8 are held and superseded; flag 8 is an open hold.
-        let sql = "SELECT digest = ?2 AND source_digest = ?3 AND state NOT IN (0, 8) AND flags & 8 = 0 \
-                   FROM record WHERE key = ?1";
-        let mut statement = self.session.connection.prepare_cached(sql)?;
-        let wanted = (&candidate.key, digest.to_be_bytes(), candidate.source_digest.to_be_bytes());
-        Ok(statement.query_row(wanted, |row| row.get::<_, Option<bool>>(0)).optional()?.flatten()
-            == Some(true))
-    }
-
-    fn record(&mut self, candidate: &'c Candidate, digest: u128) -> Result<(), Fail> {
-        let before = self.session.row(&candidate.key)?;
-        let waiver = self.session.waiver(&candidate.key)?;
+    fn record(&mut self, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
+        let before = self.session.store.row(&candidate.key)?;
+        let waiver = self.session.store.waiver(&candidate.key)?;
         let identity = identity_of(candidate);
         let offer = Offer {
             identity: &identity,
@@ -269,6 +252,12 @@ impl<'c> Taking<'_, '_, 'c> {
             Decision::Zero => self.zero(before, candidate)?,
             Decision::Replace => self.want(before, candidate, digest, Event::Restated, "not taken yet")?,
             Decision::Revive => self.want(before, candidate, digest, Event::Recorded, "wanted again")?,
+            // That it maps is not what was asked of a person.
+            Decision::Release if self.held_for(&before, NIGHT)? => {
+                let detail =
+                    self.session.store.hold(&before.key)?.map_or_else(String::new, |hold| hold.detail);
+                self.demote(before, candidate, digest, NIGHT, &detail)?;
+            }
             Decision::Release => self.want(before, candidate, digest, Event::Released, "it maps now")?,
             Decision::Restate => {
                 let detail = match self.approval {
@@ -276,6 +265,9 @@ impl<'c> Taking<'_, '_, 'c> {
                     None => Cause::Source.as_str(),
                 };
                 self.want(before, candidate, digest, Event::Restated, detail)?;
+            }
+            Decision::Hold(Suspicion::IdentityChanged) if self.moves(&before)? => {
+                self.begin_move(before, candidate, digest)?;
             }
             Decision::Hold(suspicion) => {
                 let reason = suspicion.reason();
@@ -293,9 +285,72 @@ impl<'c> Taking<'_, '_, 'c> {
         Ok(())
     }
 
+    /// True where the open hold of a row has this reason.
+    fn held_for(&self, row: &Row, reason: &str) -> Result<bool, S::Fail> {
+        if !row.on_hold {
+            return Ok(false);
+        }
+        let hold = self.session.store.hold(&row.key)?;
+        Ok(hold.is_some_and(|hold| hold.closed.is_none() && hold.reason == reason))
+    }
+
+    /// True where a row goes to another identity: a person approved it now, or before.
+    fn moves(&self, row: &Row) -> Result<bool, S::Fail> {
+        let approved = self.approval.is_some() && row.usage_type == UsageType::Compute;
+        Ok(approved || self.held_for(row, MOVING)?)
+    }
+
+    /// Zero goes under the identity that was sent; the record itself waits beside it, until that is settled.
+    fn begin_move(&mut self, before: Row, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
+        let detail = suspicion_detail(Suspicion::IdentityChanged, &before, candidate);
+        if self.held_for(&before, MOVING)? {
+            // It is under way: what the source or the rules say by now is what will be sent.
+            self.open(candidate, digest, MOVING, &detail)?;
+            self.report.held_again += 1;
+            return Ok(());
+        }
+        let identity = identity_of(candidate);
+        let owner = self.session.store.owner(candidate.usage_type, &identity)?;
+        if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
+            let detail = collision_detail(&identity, &owner);
+            return self.hold_beside(before, candidate, digest, COLLISION, &detail);
+        }
+        let old = before.wanted.as_ref();
+        let zero = old.and_then(|old| Some((old, zero_record(old, payload_of(self.chunk, candidate))?)));
+        let Some((old, zero)) = zero else {
+            let reason = Suspicion::IdentityChanged.reason();
+            return self.hold_beside(before, candidate, digest, reason, &detail);
+        };
+        let wanted = Wanted {
+            charge: Decimal::ZERO,
+            digest: digest_of(&zero),
+            facts: candidate.facts,
+            payload: Some(place(self.id, self.kept.len(), zero.len())),
+            ..old.clone()
+        };
+        self.kept.extend_from_slice(&zero);
+        let mut row = before.clone();
+        row.want(Event::Restated, wanted, candidate.source_digest).map_err(illegal(&row.key))?;
+        row.on_hold = true;
+        self.open(candidate, digest, MOVING, &detail)?;
+        let why = self.approval.map_or("", |person| person.why);
+        let text = format!(
+            "zero under {} of {}, then {} under {} of {}: {why}",
+            old.identity.local_record_id,
+            old.identity.resource,
+            candidate.charge,
+            identity.local_record_id,
+            identity.resource
+        );
+        self.note_move(&row, Event::Restated, &text)?;
+        self.session.save(Some(&before), &row)?;
+        self.report.restated += 1;
+        Ok(())
+    }
+
     /// A new row, unless its wire identity belongs to another.
-    fn insert(&mut self, candidate: &'c Candidate, digest: u128, identity: Identity) -> Result<(), Fail> {
-        if let Some(owner) = self.session.identity_owner(candidate.usage_type, &identity)? {
+    fn insert(&mut self, candidate: &'c Candidate, digest: u128, identity: Identity) -> Result<(), S::Fail> {
+        if let Some(owner) = self.session.store.owner(candidate.usage_type, &identity)? {
             let row = self.blank(
                 &candidate.key,
                 candidate.usage_type,
@@ -332,7 +387,7 @@ impl<'c> Taking<'_, '_, 'c> {
         Ok(())
     }
 
-    fn unchanged(&mut self, before: Row, candidate: &Candidate, refresh: bool) -> Result<(), Fail> {
+    fn unchanged(&mut self, before: Row, candidate: &Candidate, refresh: bool) -> Result<(), S::Fail> {
         let mut row = before.clone();
         if refresh {
             row.source_digest = candidate.source_digest;
@@ -342,7 +397,11 @@ impl<'c> Taking<'_, '_, 'c> {
         }
         // What was held beside the row was this very source: it maps to the newest version now.
         if row.on_hold
-            && self.session.hold(&row.key)?.is_some_and(|hold| hold.source_digest == candidate.source_digest)
+            && self
+                .session
+                .store
+                .hold(&row.key)?
+                .is_some_and(|hold| hold.source_digest == candidate.source_digest)
         {
             self.release_hold(&mut row)?;
         }
@@ -353,13 +412,13 @@ impl<'c> Taking<'_, '_, 'c> {
         Ok(())
     }
 
-    fn zero(&mut self, before: Row, candidate: &Candidate) -> Result<(), Fail> {
+    fn zero(&mut self, before: Row, candidate: &Candidate) -> Result<(), S::Fail> {
         let mut row = before.clone();
         row.source_digest = candidate.source_digest;
         row.step(Event::Zeroed).map_err(illegal(&row.key))?;
         if row.on_hold {
             row.on_hold = false;
-            self.session.close_hold(&row.key, HoldEnd::Skipped, None, self.now)?;
+            self.session.store.close_hold(&row.key, HoldEnd::Skipped, None, self.now)?;
         }
         self.session.save(Some(&before), &row)?;
         self.note_move(&row, Event::Zeroed, "zero charge, and never taken")?;
@@ -375,9 +434,9 @@ impl<'c> Taking<'_, '_, 'c> {
         digest: u128,
         event: Event,
         detail: &str,
-    ) -> Result<(), Fail> {
+    ) -> Result<(), S::Fail> {
         let identity = identity_of(candidate);
-        let owner = self.session.identity_owner(candidate.usage_type, &identity)?;
+        let owner = self.session.store.owner(candidate.usage_type, &identity)?;
         if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
             let detail = collision_detail(&identity, &owner);
             return match before.state {
@@ -408,11 +467,11 @@ impl<'c> Taking<'_, '_, 'c> {
         Ok(())
     }
 
-    fn release_hold(&self, row: &mut Row) -> Result<(), Fail> {
+    fn release_hold(&self, row: &mut Row) -> Result<(), S::Fail> {
         row.on_hold = false;
-        self.session.close_hold(&row.key, HoldEnd::Released, self.approval, self.now)?;
+        self.session.store.close_hold(&row.key, HoldEnd::Released, self.approval, self.now)?;
         let what = What::Noted(Note::HoldClosed);
-        self.session.note(&NewEvent::of(self.now, what, row, HoldEnd::Released.as_str()))?;
+        self.session.store.note(&NewEvent::of(self.now, what, row, HoldEnd::Released.as_str()))?;
         Ok(())
     }
 
@@ -424,7 +483,7 @@ impl<'c> Taking<'_, '_, 'c> {
         digest: u128,
         reason: &str,
         detail: &str,
-    ) -> Result<(), Fail> {
+    ) -> Result<(), S::Fail> {
         let mut row = before.clone();
         row.step(Event::Held).map_err(illegal(&row.key))?;
         row.source_digest = candidate.source_digest;
@@ -433,7 +492,7 @@ impl<'c> Taking<'_, '_, 'c> {
     }
 
     /// Stores a row that is held now, and counts it.
-    fn hold_row(&mut self, before: Row, mut row: Row, reason: &str) -> Result<(), Fail> {
+    fn hold_row(&mut self, before: Row, mut row: Row, reason: &str) -> Result<(), S::Fail> {
         row.on_hold = true;
         self.session.save(Some(&before), &row)?;
         if before.state == State::Held {
@@ -453,12 +512,12 @@ impl<'c> Taking<'_, '_, 'c> {
         digest: u128,
         reason: &str,
         detail: &str,
-    ) -> Result<(), Fail> {
+    ) -> Result<(), S::Fail> {
         self.open(candidate, digest, reason, detail)?;
         self.mark_held(before, reason)
     }
 
-    fn mark_held(&mut self, before: Row, reason: &str) -> Result<(), Fail> {
+    fn mark_held(&mut self, before: Row, reason: &str) -> Result<(), S::Fail> {
         if before.on_hold {
             self.report.held_again += 1;
             return Ok(());
@@ -468,12 +527,13 @@ impl<'c> Taking<'_, '_, 'c> {
         self.used = true;
         let what = What::Noted(Note::HoldOpened);
         self.session
+            .store
             .note(&NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, reason) })?;
         self.report.held += 1;
         Ok(())
     }
 
-    fn drift(&mut self, before: Row, cause: &str) -> Result<(), Fail> {
+    fn drift(&mut self, before: Row, cause: &str) -> Result<(), S::Fail> {
         self.report.drifted += 1;
         if before.drifted {
             return Ok(());
@@ -482,14 +542,16 @@ impl<'c> Taking<'_, '_, 'c> {
         self.session.save(Some(&before), &row)?;
         self.used = true;
         let what = What::Noted(Note::Drifted);
-        self.session.note(&NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, cause) })?;
+        self.session
+            .store
+            .note(&NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, cause) })?;
         self.report.drifted_first += 1;
         Ok(())
     }
 
-    fn open(&self, candidate: &Candidate, digest: u128, reason: &str, detail: &str) -> Result<(), Fail> {
-        let stored = StoredCandidate::of(&wanted_of(candidate, digest, None));
-        self.session.open_hold(
+    fn open(&self, candidate: &Candidate, digest: u128, reason: &str, detail: &str) -> Result<(), S::Fail> {
+        let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
+        self.session.store.open_hold(
             &NewHold {
                 key: &candidate.key,
                 usage_type: candidate.usage_type,
@@ -506,11 +568,12 @@ impl<'c> Taking<'_, '_, 'c> {
         )
     }
 
-    fn held(&mut self, held: &'c HeldRun) -> Result<(), Fail> {
-        let before = self.session.row(&held.key)?;
+    fn held(&mut self, held: &'c HeldRun) -> Result<(), S::Fail> {
+        let before = self.session.store.row(&held.key)?;
         let digest = held.candidate.as_ref().map(|candidate| digest_of(payload_of(self.chunk, candidate)));
         let waived = self
             .session
+            .store
             .waiver(&held.key)?
             .is_some_and(|(reason, source)| reason == held.reason && source == held.source_digest);
         let decision = decide_held(before.as_ref(), waived, digest, held.source_digest);
@@ -523,6 +586,11 @@ impl<'c> Taking<'_, '_, 'c> {
                 }
             }
             HeldDecision::Insert | HeldDecision::Refresh | HeldDecision::Demote | HeldDecision::Beside => {
+                if before.as_ref().map_or(Ok(false), |row| self.held_for(row, MOVING))? {
+                    // What was approved is carried through first; then this is asked again.
+                    self.report.held_again += 1;
+                    return Ok(());
+                }
                 self.open_held(held, digest)?;
                 self.move_held(before, held, decision)?;
             }
@@ -530,12 +598,14 @@ impl<'c> Taking<'_, '_, 'c> {
         Ok(())
     }
 
-    fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), Fail> {
-        let candidate = held.candidate.as_ref().zip(digest).map(|(candidate, digest)| {
-            let stored = StoredCandidate::of(&wanted_of(candidate, digest, None));
-            (stored, payload_of(self.chunk, candidate))
-        });
-        self.session.open_hold(
+    fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), S::Fail> {
+        let stored = |(candidate, digest)| {
+            let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
+            Ok((stored, payload_of(self.chunk, candidate)))
+        };
+        let candidate = held.candidate.as_ref().zip(digest).map(stored).transpose();
+        let candidate = candidate.map_err(|error: LedgerError| error)?;
+        self.session.store.open_hold(
             &NewHold {
                 key: &held.key,
                 usage_type: held.usage_type,
@@ -552,7 +622,12 @@ impl<'c> Taking<'_, '_, 'c> {
         )
     }
 
-    fn move_held(&mut self, before: Option<Row>, held: &HeldRun, decision: HeldDecision) -> Result<(), Fail> {
+    fn move_held(
+        &mut self,
+        before: Option<Row>,
+        held: &HeldRun,
+        decision: HeldDecision,
+    ) -> Result<(), S::Fail> {
         let Some(before) = before else {
             let row = self.blank(&held.key, held.usage_type, held.source_digest, held.file, held.line);
             let row =
@@ -571,64 +646,42 @@ impl<'c> Taking<'_, '_, 'c> {
         self.hold_row(before, row, &held.reason)
     }
 
-    fn quarantined(&mut self, text: &QuarantinedText) -> Result<(), Fail> {
-        let source = self.session.id(&self.chunk.source)?;
-        let digest = digest_of(&text.text).to_be_bytes();
-        let sql = "UPDATE quarantine SET last_seen = max(last_seen, ?3) WHERE source = ?1 AND digest = ?2";
-        if self.session.connection.prepare_cached(sql)?.execute((source, digest, self.now))? > 0 {
+    fn quarantined(&mut self, text: &QuarantinedText) -> Result<(), S::Fail> {
+        let file = file_of(self.chunk, text.file);
+        let digest = digest_of(&text.text);
+        if self.session.store.quarantine(&self.chunk.source, digest, text, &file, self.now)? {
+            self.report.quarantined += 1;
+        } else {
             self.report.quarantined_again += 1;
-            return Ok(());
         }
-        let sql = "INSERT INTO quarantine (source, digest, reason, detail, text, file, line, first_seen, last_seen) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
-        let file = self.session.id(&file_of(self.chunk, text.file))?;
-        let values =
-            (source, digest, &text.reason, &text.detail, &text.text, file, signed(text.line), self.now);
-        self.session.connection.prepare_cached(sql)?.execute(values)?;
-        self.report.quarantined += 1;
         Ok(())
     }
 
-    fn progress(&self, progress: &Progress) -> Result<(), Fail> {
-        let sql = "INSERT INTO progress (source, path, offset, frames, complete, at) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE \
-                   SET offset = ?3, frames = ?4, complete = ?5, at = ?6";
-        self.session.connection.prepare_cached(sql)?.execute((
-            self.session.id(&self.chunk.source)?,
-            &progress.path,
-            signed(progress.offset),
-            signed(progress.frames),
-            progress.complete,
-            self.now,
-        ))?;
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Ingested, Fail> {
+    fn finish(self) -> Result<Ingested, S::Fail> {
         if self.session.refers_to(self.id) {
             self.session.store_payloads(self.id, &self.kept)?;
         } else if !self.used {
             // Nothing new in it: most chunks of most nights.
-            self.session.connection.prepare_cached("DELETE FROM chunk WHERE id = ?1")?.execute([self.id])?;
+            self.session.store.drop_chunk(self.id)?;
         }
         Ok(self.report)
     }
 
     /// Notes, once, that this chunk made rows.
-    fn born(&mut self) -> Result<(), Fail> {
+    fn born(&mut self) -> Result<(), S::Fail> {
         if self.report.inserted == 0 {
             self.used = true;
             let event = NewEvent { chunk: Some(self.id), ..NewEvent::moved(self.now, Event::Recorded) };
-            self.session.note(&event)?;
+            self.session.store.note(&event)?;
         }
         Ok(())
     }
 
-    fn note_move(&mut self, row: &Row, event: Event, detail: &str) -> Result<(), Fail> {
+    fn note_move(&mut self, row: &Row, event: Event, detail: &str) -> Result<(), S::Fail> {
         self.used = true;
         let person = self.approval.map(|person| person.by);
         let what = What::Moved(event);
-        self.session.note(&NewEvent {
+        self.session.store.note(&NewEvent {
             chunk: Some(self.id),
             person,
             ..NewEvent::of(self.now, what, row, detail)
@@ -639,21 +692,12 @@ impl<'c> Taking<'_, '_, 'c> {
     /// Puts the bytes of a record aside, to be stored with the chunk.
     fn keep(&mut self, candidate: &Candidate) -> PayloadRef {
         let bytes = payload_of(self.chunk, candidate);
-        // The payloads of a chunk are below 4 GiB, and each is kept once: checked before.
-        let small = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let payload = PayloadRef { chunk: self.id, offset: small(self.kept.len()), len: small(bytes.len()) };
+        let payload = place(self.id, self.kept.len(), bytes.len());
         self.kept.extend_from_slice(bytes);
         payload
     }
 
-    fn blank(
-        &self,
-        key: &str,
-        usage_type: amie_usage::UsageType,
-        source_digest: u128,
-        file: u32,
-        line: u64,
-    ) -> Row {
+    fn blank(&self, key: &str, usage_type: UsageType, source_digest: u128, file: u32, line: u64) -> Row {
         Row {
             key: key.to_owned(),
             usage_type,
@@ -719,83 +763,17 @@ fn suspicion_detail(suspicion: Suspicion, row: &Row, candidate: &Candidate) -> S
     }
 }
 
-/// A multi-row INSERT: the one of the usual size is made once.
-struct GroupInsert {
-    head: &'static str,
-    values: &'static str,
-    usual: LazyLock<String>,
-}
-
-enum Statement<'a> {
-    Usual(&'a str),
-    Other(String),
-}
-
-impl GroupInsert {
-    fn sql(&self, rows: usize) -> Statement<'_> {
-        if rows == GROUP {
-            Statement::Usual(&self.usual)
-        } else {
-            Statement::Other(build(self.head, self.values, rows))
-        }
-    }
-}
-
-fn build(head: &str, values: &str, rows: usize) -> String {
-    format!("{head} VALUES {}", vec![values; rows].join(", "))
-}
-
-const RECORD_HEAD: &str = "INSERT INTO record (key, state, usage_type, version, source_digest, flags, file, line, \
-    resource, local_record_id, submit, username, project, charge, digest, start, end, elapsed, requeued, chunk, offset, \
-    len, born)";
-const RECORD_VALUES: &str = "(?, 1, ?, 1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const IDENTITY_HEAD: &str = "INSERT INTO identity (usage_type, resource, local_record_id, submit, key)";
-const IDENTITY_VALUES: &str = "(?, ?, ?, ?, ?)";
-
-static RECORDS: GroupInsert = GroupInsert {
-    head: RECORD_HEAD,
-    values: RECORD_VALUES,
-    usual: LazyLock::new(|| build(RECORD_HEAD, RECORD_VALUES, GROUP)),
-};
-static IDENTITIES: GroupInsert = GroupInsert {
-    head: IDENTITY_HEAD,
-    values: IDENTITY_VALUES,
-    usual: LazyLock::new(|| build(IDENTITY_HEAD, IDENTITY_VALUES, GROUP)),
-};
-
-/// Takes the wire identities of new records; false where one is taken (the statement then did nothing at all).
-fn insert_identities(session: &Session<'_>, new: &[&Candidate]) -> Result<bool, Fail> {
-    let sql = IDENTITIES.sql(new.len());
-    let mut statement = match &sql {
-        Statement::Usual(sql) => session.connection.prepare_cached(sql)?,
-        Statement::Other(sql) => session.connection.prepare_cached(sql)?,
-    };
-    let mut at = 0;
-    for candidate in new {
-        let resource = session.id(&candidate.resource)?;
-        let mut bind = |value: &dyn rusqlite::ToSql| {
-            at += 1;
-            statement.raw_bind_parameter(at, value)
-        };
-        bind(&type_code(candidate.usage_type))?;
-        bind(&resource)?;
-        bind(&candidate.local_record_id)?;
-        bind(&candidate.submit)?;
-        bind(&candidate.key)?;
-    }
-    match statement.raw_execute() {
-        Ok(_) => Ok(true),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// What an approved restatement of a chunk would change.
-pub(super) fn preview(session: &Session<'_>, chunk: &Chunk) -> Result<Vec<Repricing>, Fail> {
+pub(in crate::ledger) fn preview<S: Store>(
+    session: &Session<'_, S>,
+    chunk: &Chunk,
+) -> Result<Vec<Repricing>, S::Fail> {
     check(chunk)?;
+    let keys: Vec<&str> = chunk.records.iter().map(|candidate| candidate.key.as_str()).collect();
+    session.store.ahead(Ahead::Keys(&keys))?;
     let mut sums: BTreeMap<(Arc<str>, Arc<str>), Repricing> = BTreeMap::new();
     for candidate in &chunk.records {
-        let Some(row) = session.row(&candidate.key)? else { continue };
+        let Some(row) = session.store.row(&candidate.key)? else { continue };
         let identity = identity_of(candidate);
         let offer = Offer {
             identity: &identity,
@@ -815,8 +793,8 @@ pub(super) fn preview(session: &Session<'_>, chunk: &Chunk) -> Result<Vec<Repric
             resource,
             project,
             records: 0,
-            old: amie_usage::Decimal::ZERO,
-            new: amie_usage::Decimal::ZERO,
+            old: Decimal::ZERO,
+            new: Decimal::ZERO,
         });
         sum.records += 1;
         sum.old = sum.old.checked_add(wanted.charge).ok_or(LedgerError::ChargeOverflow)?;

@@ -1,0 +1,64 @@
+//! The record that a hold would become, as it is kept beside the question.
+
+use super::session::digest_of;
+use crate::ledger::row::{Identity, Wanted};
+use crate::ledger::{LedgerError, SourceFacts};
+use amie_usage::Decimal;
+use serde::{Deserialize, Serialize};
+
+/// The record that an approval would want, without its bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredCandidate {
+    resource: String,
+    local_record_id: String,
+    submit: i64,
+    username: String,
+    project: String,
+    charge: Decimal,
+    start: i64,
+    end: i64,
+    elapsed: u64,
+    requeued: bool,
+}
+
+impl StoredCandidate {
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        Self {
+            resource: wanted.identity.resource.to_string(),
+            local_record_id: wanted.identity.local_record_id.clone(),
+            submit: wanted.identity.submit,
+            username: wanted.username.to_string(),
+            project: wanted.project.to_string(),
+            charge: wanted.charge,
+            start: wanted.facts.start,
+            end: wanted.facts.end,
+            elapsed: wanted.facts.elapsed,
+            requeued: wanted.facts.requeued,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Result<String, LedgerError> {
+        serde_json::to_string(self)
+            .map_err(|error| LedgerError::Inconsistent(format!("a candidate: {error}")))
+    }
+
+    pub(super) fn from_json(key: &str, text: &str) -> Result<Self, LedgerError> {
+        serde_json::from_str(text)
+            .map_err(|error| LedgerError::Inconsistent(format!("the candidate of \"{key}\": {error}")))
+    }
+
+    /// The version that it would become; `payload` is still to be placed.
+    pub(super) fn wanted(self, payload: &[u8]) -> Wanted {
+        let Self { resource, local_record_id, submit, username, project, charge, .. } = self;
+        let (start, end, elapsed, requeued) = (self.start, self.end, self.elapsed, self.requeued);
+        Wanted {
+            identity: Identity { resource: resource.into(), local_record_id, submit },
+            username: username.into(),
+            project: project.into(),
+            charge,
+            digest: digest_of(payload),
+            facts: SourceFacts { start, end, elapsed, requeued },
+            payload: None,
+        }
+    }
+}
