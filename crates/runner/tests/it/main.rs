@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
+mod charging;
 mod demo;
 /// Documents say what is true.
 mod documents;
