@@ -186,6 +186,26 @@ pub fn transform<E: Send>(
     Ok(collected)
 }
 
+/// Maps everything and hands out what `make`'s collectors keep of each block, in input order. `folding`: what was carried to where
+/// the source's first file begins (see [`take_up`]).
+///
+/// # Errors
+/// Whatever `emit` answers.
+pub fn each_block<C: Collector, E: Send>(
+    config: &Config,
+    planned: &Planned<'_>,
+    folding: Option<Folding>,
+    make: impl Fn() -> C + Sync,
+    mut emit: impl FnMut(C) -> Result<(), E>,
+) -> Result<Collected, E> {
+    let mut collected = Collected::default();
+    read_source(config, planned, folding, &mut collected, make, |piece| match piece {
+        Piece::Block { block, .. } => emit(block.kept),
+        Piece::Carried(_) => Ok(()),
+    })?;
+    Ok(collected)
+}
+
 /// Maps and renders everything and keeps only counts, for measuring.
 ///
 /// # Errors
@@ -213,7 +233,7 @@ pub fn ingest(
     let mut collected = Collected::default();
     let mut foldings = Vec::with_capacity(planned.len());
     for planned in planned {
-        foldings.push(take_up(planned, ledger, &mut collected.remarks)?);
+        foldings.push(take_up(planned, ledger, true, &mut collected.remarks)?);
     }
     let (sender, receiver) = crossbeam_channel::bounded::<Chunk>(2);
     std::thread::scope(|scope| {
@@ -262,16 +282,20 @@ pub fn ingest(
     })
 }
 
-/// What the reading of a source takes up: what was carried to where its first file begins.
-fn take_up(
+/// What the reading of a source takes up: what was carried to where its first file begins. `keep`: what it carries on is wanted.
+///
+/// # Errors
+/// Where the ledger cannot be read.
+pub(crate) fn take_up(
     planned: &Planned<'_>,
     ledger: &dyn Ledger,
+    keep: bool,
     remarks: &mut Remarks,
 ) -> Result<Option<Folding>, LedgerError> {
     let Some(format @ Format::Pbs { .. }) = Format::of(planned.source) else { return Ok(None) };
     let name = &planned.source.name;
     if let Some(carried) = carried_to(planned, ledger)? {
-        match Folding::resume(&format, &carried, true) {
+        match Folding::resume(&format, &carried, keep) {
             Ok(folding) => return Ok(folding),
             Err(problem) => remarks.warnings.push((
                 name.clone(),
@@ -279,7 +303,7 @@ fn take_up(
             )),
         }
     }
-    Ok(Folding::new(&format, true))
+    Ok(Folding::new(&format, keep))
 }
 
 /// What was carried over the beginning of a source's first file; where that file is new, over the end of the one read last, which

@@ -1,16 +1,20 @@
 //! Finds a job in the sources and says what mapping makes of it, and finds its rows in the ledger.
 
+mod pbs;
+
 use crate::config::Config;
 use crate::engine::{carried_to, job_rules};
 use crate::input::InputError;
 use crate::input::blocks::{Block, TooLong};
-use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Row};
+use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Quarantined, Row};
 use crate::pipeline::folding::Folding;
 use crate::pipeline::format::{FileReader, Format};
 use crate::pipeline::{self, Emitted, File, Frames, Work};
 use crate::plan::Planned;
+use crate::stored::StoredRun;
 use mapper::{Explanation, Mapper, Outcome, Rules, SourceRules};
 use parsers::{Frame, Kind, NoteKind, Run};
+use pbs::{PbsJob, about};
 use std::convert::Infallible;
 
 /// A frame of the input that is about the job.
@@ -50,6 +54,8 @@ pub struct Known {
     pub hold: Option<Hold>,
     /// The record as it is (or would be) sent.
     pub payload: Option<Vec<u8>>,
+    /// What today's rules make of the run that is kept with the hold: the input may be gone by now.
+    pub kept: Option<Explanation>,
 }
 
 const MOST_TEXT: usize = 8 << 10;
@@ -127,13 +133,7 @@ impl Work for ExplainWork<'_> {
                 }
             }
             Frame::Quarantined(bad) => {
-                // Torn text: what it is about can only be guessed from how it begins.
-                let begins = bad.text.starts_with(self.id.as_bytes())
-                    && bad.text.get(self.id.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
-                let names = |text: String| memchr::memmem::find(bad.text, text.as_bytes()).is_some();
-                let in_json =
-                    is_json && [",", "\n"].iter().any(|end| names(format!("\"job_id\": {}{end}", self.id)));
-                if begins || in_json || names(format!(";{};", self.id)) {
+                if seems_about(bad.text, self.id) {
                     sighted(bad.place.line, bad.text, Fate::Quarantined(bad.reason.to_string()));
                 }
             }
@@ -157,71 +157,14 @@ impl Work for ExplainWork<'_> {
     }
 }
 
-/// A PBS job as a person names it: by its id with or without the server, by a record's id (`91.pbssrv.r3`), by a ledger key.
-struct PbsJob<'a> {
-    id: &'a [u8],
-    /// Server and number, where the id is a key.
-    key: Option<(&'a [u8], Vec<u8>)>,
-}
-
-impl<'a> PbsJob<'a> {
-    fn new(id: &'a str) -> Self {
-        let mut parts = id.split('/');
-        let key = match (parts.next(), parts.next(), parts.next()) {
-            // Keys pad the numbers with zeros: `0000000091[0000004]`.
-            (Some("pbs"), Some(server), Some(number)) => {
-                let mut local = String::new();
-                for (index, part) in number.split('[').enumerate() {
-                    let trimmed = part.trim_start_matches('0');
-                    let zero = trimmed.is_empty() || trimmed == "]";
-                    local += if index > 0 { "[" } else { "" };
-                    local += if zero { "0" } else { "" };
-                    local += trimmed;
-                }
-                Some((server.as_bytes(), local.into_bytes()))
-            }
-            _ => None,
-        };
-        Self { id: id.as_bytes(), key }
-    }
-
-    /// Whether a record is about it.
-    fn is_of(&self, record: &[u8]) -> bool {
-        let Some(id) = record.splitn(4, |byte| *byte == b';').nth(2) else { return false };
-        let (local, server) = match memchr::memchr(b'.', id) {
-            Some(dot) => (id.get(..dot).unwrap_or_default(), id.get(dot + 1..).unwrap_or_default()),
-            None => (id, &[][..]),
-        };
-        match &self.key {
-            Some((wanted, number)) => {
-                local == number && server.split(|byte| *byte == b'.').next().unwrap_or_default() == *wanted
-            }
-            None => {
-                let behind = self.id.strip_prefix(id);
-                local == self.id || behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".r"))
-            }
-        }
-    }
-}
-
-/// What a PBS record of a job says that is no end of a run; `None` for the letters that say nothing of what was used.
-fn about(letter: u8) -> Option<&'static str> {
-    Some(match letter {
-        b'Q' => "Q: the job was queued",
-        b'S' => "S: a run began",
-        b's' => "s: the run lost nodes before it began",
-        b'u' => "u: nodes were released; this is what the run had until then",
-        b'c' => "c: this is what the run had from then on",
-        b'e' => "e: this is what a run that released nodes had at its end",
-        b'z' => "z: the run was suspended",
-        b'r' => "r: the run went on",
-        b'C' => "C: a checkpoint was made, and the run was held",
-        b'T' => "T: the run went on from a checkpoint",
-        b'D' => "D: the job was to be deleted",
-        b'A' => "A: the server gave the job up",
-        b' ' => "the same record again: it counts once",
-        _ => return None,
-    })
+/// Torn text: what it is about can only be guessed from how it begins, or from where an id usually stands.
+fn seems_about(text: &[u8], id: &str) -> bool {
+    let begins = text.starts_with(id.as_bytes())
+        && text.get(id.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
+    let names = |what: String| memchr::memmem::find(text, what.as_bytes()).is_some();
+    begins
+        || names(format!(";{id};"))
+        || [",", "\n"].iter().any(|end| names(format!("\"job_id\": {id}{end}")))
 }
 
 /// A job of a JSON document on one line, without its steps, which are no part of what is charged and most of the text.
@@ -270,7 +213,7 @@ pub fn in_sources(
 ///
 /// # Errors
 /// Where the ledger cannot be read.
-pub fn in_ledger(ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerError> {
+pub fn in_ledger(config: &Config, ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerError> {
     let mut known: Vec<Known> = Vec::new();
     for what in [Find::Key(id.to_owned()), Find::Record(id.to_owned()), Find::Job(id.to_owned())] {
         for row in ledger.find(&what, 100)? {
@@ -280,8 +223,34 @@ pub fn in_ledger(ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerErro
             let history = ledger.history(&row.key)?;
             let hold = ledger.hold(&row.key)?;
             let payload = ledger.payload(&row.key)?;
-            known.push(Known { row, history, hold, payload });
+            let kept = hold.as_ref().and_then(|hold| of_hold(config, hold));
+            known.push(Known { row, history, hold, payload, kept });
         }
     }
     Ok(known)
+}
+
+/// What today's rules make of the run that is kept with a hold.
+fn of_hold(config: &Config, hold: &Hold) -> Option<Explanation> {
+    let stored: StoredRun = serde_json::from_str(&hold.run).ok()?;
+    let source = config.sources.iter().find(|source| source.name == stored.source)?;
+    let rules = job_rules(source)?;
+    let safe = rules.for_safe_text();
+    let rules = if hold.reason == "forgeable" { rules } else { &safe };
+    Some(Mapper::new(&config.rules, rules).explain(&stored.run()))
+}
+
+/// Quarantined texts in the ledger that seem to be about a job: the input may be gone by now.
+///
+/// # Errors
+/// Where the ledger cannot be read.
+pub fn in_quarantine(ledger: &dyn Ledger, id: &str) -> Result<Vec<Quarantined>, LedgerError> {
+    let mut found = Vec::new();
+    let mut after = 0;
+    loop {
+        let texts = ledger.quarantined(after, 1000)?;
+        let Some(last) = texts.last() else { return Ok(found) };
+        after = last.id;
+        found.extend(texts.into_iter().filter(|text| seems_about(&text.text, id)));
+    }
 }

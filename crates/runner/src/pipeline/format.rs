@@ -192,13 +192,24 @@ pub enum FileReader {
 }
 
 impl FileReader {
-    /// Visits the frames of a block in their order. `events` takes what the records of a PBS log say beside them.
-    pub fn read<'a>(&self, block: &'a Block, events: &mut pbs::Events, mut visit: impl FnMut(Frame<'a>)) {
+    /// The frames of a block of a PBS log, each by its own record, and what the records say to the fold; `None` for other formats.
+    #[must_use]
+    pub fn records<'a>(&self, block: &'a Block) -> Option<(pbs::Events, Vec<Frame<'a>>)> {
+        let Self::Pbs { reader, .. } = self else { return None };
+        let (mut events, mut frames) = (pbs::Events::default(), Vec::new());
+        let body = block.body.clone();
+        reader.frames(&block.text, body, block.last, &mut events, &mut |frame| frames.push(frame));
+        Some((events, frames))
+    }
+
+    /// Visits the frames of a block in their order, each by its own record. A frame lives as long as its visit.
+    pub fn read(&self, block: &Block, mut visit: impl FnMut(Frame<'_>)) {
         match self {
             Self::SacctJson { .. } => sacct_json::read(block.body(), &mut visit),
             Self::Sacct(layout) => layout.read(&block.text, block.body.clone(), block.last, &mut visit),
             Self::Pbs { reader, .. } => {
-                reader.frames(&block.text, block.body.clone(), block.last, events, &mut visit);
+                let mut events = pbs::Events::default();
+                reader.frames(&block.text, block.body.clone(), block.last, &mut events, &mut visit);
             }
         }
     }

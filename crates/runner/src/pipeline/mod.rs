@@ -61,7 +61,7 @@ impl Frames<'_> {
     /// Visits them in their order.
     pub fn visit(self, mut visit: impl FnMut(Frame<'_>)) {
         match self {
-            Self::Unread(reader, block) => reader.read(block, &mut Events::default(), visit),
+            Self::Unread(reader, block) => reader.read(block, visit),
             Self::Read(frames) => frames.into_iter().for_each(|frame| visit(frame)),
         }
     }
@@ -115,7 +115,7 @@ enum Worked<T> {
     File(Arc<File>, Option<Carried>),
     Output(Arc<File>, T, u64),
     Done(Arc<File>, u64),
-    Problem(InputError),
+    Problem,
 }
 
 /// One result, in input order.
@@ -262,7 +262,7 @@ fn emit_in_order<W: Work, E>(
                 }
                 (Message::File(file), _) => Worked::File(Arc::clone(file), None),
                 (Message::Done(file, bytes), _) => Worked::Done(Arc::clone(file), *bytes),
-                (Message::Problem(problem), _) => Worked::Problem(problem),
+                (Message::Problem(_), _) => Worked::Problem,
             })
             .collect();
         for output in outputs {
@@ -279,7 +279,7 @@ fn emit_in_order<W: Work, E>(
                     remarks.bytes += bytes;
                     emit(Emitted::Done(file, bytes))?;
                 }
-                Worked::Problem(_) => {}
+                Worked::Problem => {} // below
             }
         }
         for message in messages.drain(..) {
@@ -307,11 +307,7 @@ fn prepare<'a>(messages: &'a [Message], folding: Option<&mut Folding>) -> Vec<Pr
     let read: Vec<_> = messages
         .par_iter()
         .map(|message| match message {
-            Message::Piece(file, Piece::Block(block)) => {
-                let (mut events, mut frames) = (Events::default(), Vec::new());
-                file.reader.read(block, &mut events, |frame| frames.push(frame));
-                Some((events, frames))
-            }
+            Message::Piece(file, Piece::Block(block)) => file.reader.records(block),
             _ => None,
         })
         .collect();
