@@ -1,7 +1,7 @@
 //! `held`: runs that wait for a person; and what the person decides.
 
 use crate::cli::{self, Decide, Found, HeldAction};
-use crate::present::{self, Failure, escape, say};
+use crate::present::{self, Failure, say};
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
@@ -71,7 +71,7 @@ fn json(hold: &Hold) -> serde_json::Value {
 }
 
 fn decide(action: &HeldAction, ledger: &mut SqliteLedger) -> Result<Exit, Failure> {
-    let by = who();
+    let by = super::who();
     let person = |decide: &Decide| -> Result<String, Failure> {
         if decide.reason.trim().is_empty() {
             return Err(Failure::Usage("--reason must say why: it is kept in the ledger".to_owned()));
@@ -113,12 +113,4 @@ fn decide(action: &HeldAction, ledger: &mut SqliteLedger) -> Result<Exit, Failur
         return Ok(Exit::Attention);
     }
     Ok(Exit::Well)
-}
-
-/// Who decides: the login behind sudo, else the login.
-fn who() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .map_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()), |name| escape(&name))
 }

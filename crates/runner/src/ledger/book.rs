@@ -5,8 +5,8 @@ use super::core::{confirm, ingest, news, people, query, send, verify};
 use super::store::{Holding, Purpose, Store};
 use super::{
     Awaiting, BatchId, Binding, Carried, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd,
-    Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined,
-    RecordOutcome, Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
+    Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, Logged, News, Person, Progress, Quarantined,
+    RecordOutcome, Recovered, Repricing, Retry, Reviewed, Row, Settled, Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
@@ -215,6 +215,18 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError> {
         self.ask(|session| session.store.open_texts(after, limit))
+    }
+
+    fn rows(&self, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError> {
+        self.ask(|session| session.store.rows_after(after, limit))
+    }
+
+    fn events(&self, after: i64, limit: usize) -> Result<Vec<Logged>, LedgerError> {
+        self.ask(|session| session.store.events_after(after, limit))
+    }
+
+    fn texts(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, LedgerError> {
+        self.ask(|session| session.store.texts_after(after, limit))
     }
 
     fn verify(&self) -> Result<Vec<Fault>, LedgerError> {

@@ -8,8 +8,8 @@
 
 use super::row::{Identity, PayloadRef, Row};
 use super::{
-    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Person, Progress,
-    Quarantined, QuarantinedText, Sighting, State, What,
+    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Logged, Person, Progress,
+    Quarantined, QuarantinedText, Reviewed, Sighting, State, What,
 };
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,6 +192,9 @@ pub trait Rows: Names {
     /// Hands out every row in key order, until `each` says false.
     fn every_row(&self, each: impl FnMut(Row) -> Result<bool, Self::Fail>) -> Result<(), Self::Fail>;
 
+    /// Rows in key order, after a key.
+    fn rows_after(&self, after: &str, limit: usize) -> Result<Vec<Row>, Self::Fail>;
+
     /// Rejected or failed rows by the service's words, unknown ones by type, with some keys each.
     fn row_groups(&self, list: List, examples: usize) -> Result<Vec<Group>, Self::Fail>;
 
@@ -270,6 +273,9 @@ pub trait Events: Names {
 
     /// Events, oldest first.
     fn events(&self, about: About<'_>) -> Result<Vec<Entry>, Self::Fail>;
+
+    /// All events in their order, after a number.
+    fn events_after(&self, after: i64, limit: usize) -> Result<Vec<Logged>, Self::Fail>;
 
     /// True where exactly this was noted before.
     fn noted(&self, key: &str, what: What, detail: &str) -> Result<bool, Self::Fail>;
@@ -454,6 +460,9 @@ pub trait Texts: Names {
 
     /// Open ones in order of arrival.
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Self::Fail>;
+
+    /// All of them in order of arrival.
+    fn texts_after(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, Self::Fail>;
 
     /// Open ones by reason.
     fn text_groups(&self, examples: usize) -> Result<Vec<Group>, Self::Fail>;

@@ -7,6 +7,8 @@ mod demo;
 mod documents;
 /// Documents of `sacct --json`: whole, torn, refused, from a pipe, in blocks.
 mod json;
+/// Keeping a ledger: verified, exported; quarantined texts tried again and dismissed.
+mod keeping;
 /// Killed at every place where it matters, and at random: each record once, with its exact charge.
 mod kill;
 /// The ledger by itself.

@@ -434,6 +434,17 @@ impl Rows for SqliteStore {
         Ok(())
     }
 
+    fn rows_after(&self, after: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let sql = format!("SELECT {COLUMNS} FROM record WHERE key > ?1 ORDER BY key LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query((after, signed(limit as u64)))?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next()? {
+            rows.push(self.read(row)?);
+        }
+        Ok(rows)
+    }
+
     fn row_groups(&self, list: List, examples: usize) -> Result<Vec<Group>, Fail> {
         let state = state_code(match list {
             List::Failed => State::Failed,
