@@ -75,7 +75,7 @@ pub fn export(
         Subject::Rows => {
             let mut after = String::new();
             loop {
-                let page = ledger.rows(&after, PAGE)?;
+                let page = ledger.rows(None, &after, PAGE)?;
                 let Some(last) = page.last() else { break };
                 after.clone_from(&last.key);
                 page.iter().try_for_each(|row| lines.line(ROW, &row_cells(row)))?;

@@ -5,7 +5,7 @@ use crate::present::{Failure, escape, say};
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::export::{ExportError, Form, Subject, export};
-use runner::ledger::{Fault, Ledger, SqliteLedger};
+use runner::ledger::{Fault, Ledger};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -18,18 +18,8 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn reader(config: &Config) -> Result<SqliteLedger, Failure> {
-    if !config.ledger.exists() {
-        return Err(Failure::Usage(format!(
-            "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger.display()
-        )));
-    }
-    Ok(SqliteLedger::open_reader(&config.ledger)?)
-}
-
 fn verify(config: &Config, json: bool) -> Result<Exit, Failure> {
-    let ledger = reader(config)?;
+    let ledger = super::reader(config)?;
     let faults = ledger.verify()?;
     let totals = ledger.totals()?;
     let rows: u64 = totals.states.values().sum();
@@ -63,7 +53,7 @@ fn write(
     format: ExportForm,
     output: Option<&Path>,
 ) -> Result<Exit, Failure> {
-    let ledger = reader(config)?;
+    let ledger = super::reader(config)?;
     let subject = match what {
         Exported::Rows => Subject::Rows,
         Exported::Events => Subject::Events,

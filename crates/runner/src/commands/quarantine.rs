@@ -1,6 +1,6 @@
 //! `quarantine`: texts that could not be read; listed, read again, dismissed.
 
-use crate::cli::{self, QuarantineAction};
+use crate::cli::{self, Decision, QuarantineAction};
 use crate::present::{self, Failure, escape, say};
 use runner::clock;
 use runner::config::Config;
@@ -10,21 +10,10 @@ use runner::quarantine::{RetryError, retry};
 
 pub(crate) fn quarantine(args: &cli::Quarantine) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
-    if !config.ledger.exists() {
-        return Err(Failure::Usage(format!(
-            "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger.display()
-        )));
-    }
-    let reader = SqliteLedger::open_reader(&config.ledger)?;
-    let writer = || {
-        // A person decides about this ledger, whatever service it speaks for: nothing is sent here.
-        SqliteLedger::open(&config.ledger, reader.binding(), clock::now())
-    };
     match &args.action {
-        None => list(args, &reader),
-        Some(QuarantineAction::Retry { ids, json }) => try_again(&config, &mut writer()?, ids, *json),
-        Some(QuarantineAction::Dismiss { ids, reason }) => dismiss(&mut writer()?, ids, reason),
+        None => list(args, &super::reader(&config)?),
+        Some(QuarantineAction::Retry { ids, json }) => try_again(&config, ids, *json),
+        Some(QuarantineAction::Dismiss { ids, decision }) => dismiss(&config, ids, decision),
     }
 }
 
@@ -81,12 +70,10 @@ fn json(text: &Quarantined) -> serde_json::Value {
     })
 }
 
-fn dismiss(ledger: &mut SqliteLedger, ids: &[i64], reason: &str) -> Result<Exit, Failure> {
-    if reason.trim().is_empty() {
-        return Err(Failure::Usage("--reason must say why: it is kept in the ledger".to_owned()));
-    }
-    let by = super::who();
-    let done = ledger.close_quarantine(ids, Person { by: &by, why: reason }, clock::now())?;
+fn dismiss(config: &Config, ids: &[i64], decision: &Decision) -> Result<Exit, Failure> {
+    let (by, why) = super::decision(decision)?;
+    let person = Person { by: &by, why: &why };
+    let done = super::writer(config)?.close_quarantine(ids, person, clock::now())?;
     println!("{done} dismissed");
     let asked = ids.len() as u64;
     if done < asked {
@@ -96,18 +83,16 @@ fn dismiss(ledger: &mut SqliteLedger, ids: &[i64], reason: &str) -> Result<Exit,
     Ok(Exit::Well)
 }
 
-fn try_again(
-    config: &Config,
-    ledger: &mut SqliteLedger,
-    ids: &[i64],
-    as_json: bool,
-) -> Result<Exit, Failure> {
-    let by = super::who();
+fn try_again(config: &Config, ids: &[i64], as_json: bool) -> Result<Exit, Failure> {
+    let by = super::who(None);
     let person = Person { by: &by, why: "its file was read again, and does not have it any more" };
-    let retried = retry(config, ledger, ids, person, clock::now()).map_err(|error| match error {
-        RetryError::Ledger(error) => Failure::Ledger(error),
-        RetryError::Plan(error) => Failure::Plan(error),
-    })?;
+    let retried =
+        retry(config, &mut super::writer(config)?, ids, person, clock::now()).map_err(
+            |error| match error {
+                RetryError::Ledger(error) => Failure::Ledger(error),
+                RetryError::Plan(error) => Failure::Plan(error),
+            },
+        )?;
     if as_json {
         let list = |texts: &[Quarantined]| texts.iter().map(|text| text.id).collect::<Vec<_>>();
         println!(
