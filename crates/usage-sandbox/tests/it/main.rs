@@ -9,4 +9,5 @@ mod loading; // queue, load, replace, fail, clear; status and loaded
 mod memory; // how much a record costs
 mod page; // the page for people, and the calls beside the API
 mod persistence; // the state file
+mod reference; // the reference client itself
 mod support; // a client and records
