@@ -114,28 +114,33 @@ impl Drop for Service {
 }
 
 async fn measure(arguments: &Arguments) -> Result<()> {
-    let (mut ours, mut bare, mut memory, mut a_record) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut cpu, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut memory, mut a_record) = (Vec::new(), Vec::new());
     for _ in 0..arguments.runs.max(1) {
         let service = Service::start()?;
         let before = resident(service.child.id())?;
+        let cpu_before = cpu_seconds(std::process::id())? + cpu_seconds(service.child.id())?;
         let sent = delivered(arguments, &service).await?;
+        let cpu_after = cpu_seconds(std::process::id())? + cpu_seconds(service.child.id())?;
         ours.push(arguments.records as f64 / sent.seconds);
+        cpu.push(arguments.records as f64 / (cpu_after - cpu_before).max(0.01));
         memory.push(sent.growth);
         a_record.push(resident(service.child.id())?.saturating_sub(before) / arguments.records.max(1));
         bare.push(arguments.records as f64 / echoed(arguments, &service).await?);
     }
-    let (ours, bare) = (median(&mut ours), median(&mut bare));
+    let (ours, cpu, bare) = (median(&mut ours), median(&mut cpu), median(&mut bare));
     let ratio = ours / bare;
     let growth = memory.iter().copied().max().unwrap_or_default() / 1024;
     let a_record = a_record.iter().copied().max().unwrap_or_default();
     if arguments.json {
         let result = serde_json::json!({
-            "records": arguments.records, "records_per_second": ours.round(), "echo_records_per_second": bare.round(),
+            "records": arguments.records, "records_per_second": ours.round(), "records_per_cpu_second": cpu.round(),
+            "echo_records_per_second": bare.round(),
             "ratio": (ratio * 1e3).round() / 1e3, "client_memory_growth_kib": growth, "sandbox_bytes_a_record": a_record,
         });
         println!("{result}");
     } else {
-        println!("delivered     {ours:10.0} records/s");
+        println!("delivered     {ours:10.0} records/s; {cpu:.0} per CPU second of both sides together");
         println!("bare echo     {bare:10.0} records/s, ratio {ratio:.3}");
         println!(
             "memory        the client grew by {growth} KiB after its first tenth, the sandbox by {a_record} bytes a record"
@@ -267,6 +272,16 @@ fn prepared(numbers: std::ops::Range<u64>) -> Result<(Vec<u8>, Vec<usize>)> {
 fn slices<'a>(bytes: &'a [u8], ends: &[usize]) -> Vec<&'a [u8]> {
     let starts = std::iter::once(0).chain(ends.iter().copied());
     starts.zip(ends).map(|(start, end)| bytes.get(start..*end).unwrap_or_default()).collect()
+}
+
+/// CPU time of a process so far, user and system.
+fn cpu_seconds(process: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name, in parentheses, may hold anything; behind it, user and system time are the 12th and 13th field.
+    let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+    let ticks =
+        fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    Ok(ticks / 100.0)
 }
 
 /// Bytes of memory that a process has in use, without what it only mapped.

@@ -5,6 +5,8 @@
 mod demo;
 /// Documents say what is true.
 mod documents;
+/// The fault matrix: every fault on every call.
+mod faults;
 /// Documents of `sacct --json`: whole, torn, refused, from a pipe, in blocks.
 mod json;
 /// Killed at every place where it matters, and at random: each record once, with its exact charge.
