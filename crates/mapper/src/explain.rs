@@ -220,20 +220,26 @@ fn describe_run(run: &Run<'_>, keys: &Keys<'_>) -> Section {
             section.line(label, value);
         }
     }
+    for (index, phase) in Measures::of_phases(run).iter().enumerate() {
+        section.line(format!("phase {}", index.saturating_add(1)), allocation(phase));
+    }
     section
 }
 
 /// Notes every step of an evaluation as a line.
 struct Steps<'a> {
     formula: &'a Formula,
+    phases: &'a [Measures],
     section: Section,
+    /// Lines before those of the phase at hand.
+    before: usize,
 }
 
 impl Steps<'_> {
     /// A part that occurs twice in a formula has one value, and one line.
     fn note(&mut self, span: &Range<usize>, text: String) {
         let label = self.formula.part(span).split_whitespace().collect::<Vec<_>>().join(" ");
-        if !self.section.lines.iter().any(|line| line.label == label) {
+        if !self.section.lines.iter().skip(self.before).any(|line| line.label == label) {
             self.section.line(label, text);
         }
     }
@@ -247,6 +253,31 @@ impl Trace for Steps<'_> {
     fn condition(&mut self, span: &Range<usize>, holds: bool) {
         self.note(span, if holds { "true" } else { "false" }.to_owned());
     }
+
+    fn phase(&mut self, index: usize) {
+        let text = self.phases.get(index).map(allocation).unwrap_or_default();
+        self.section.line(format!("phase {}", index.saturating_add(1)), text);
+        self.before = self.section.lines.len();
+    }
+
+    fn sum(&mut self, value: &Number) {
+        self.section.line("sum of the phases", exact(value));
+    }
+}
+
+/// `20 s on 6 cores, 3 nodes, 0 GPUs, 3221225472 bytes`.
+fn allocation(measures: &Measures) -> String {
+    let counts = [
+        (measures.cores, "core"),
+        (measures.nodes, "node"),
+        (measures.gpus, "GPU"),
+        (measures.mem_bytes, "byte"),
+    ];
+    let said = counts.iter().filter_map(|(count, unit)| Some((count.as_ref()?, unit)));
+    let counts: Vec<_> =
+        said.map(|(count, unit)| format!("{count} {unit}{}", if *count == 1 { "" } else { "s" })).collect();
+    let seconds = measures.seconds.map_or_else(|| "-".to_owned(), |seconds| seconds.to_string());
+    format!("{seconds} s on {}", counts.join(", "))
 }
 
 /// The exact value; beside a fraction its first digits.
@@ -260,9 +291,12 @@ fn exact(value: &Number) -> String {
 
 fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Charged)) -> Section {
     let rate = terms.rate;
-    let mut steps = Steps { formula: &rate.formula, section: Section::new("Charge") };
     let measures = Measures::of(run);
     let charged = measures.at_least(rate.minimum_seconds);
+    let mut phases = Measures::of_phases(run);
+    Measures::phases_at_least(&mut phases, rate.minimum_seconds);
+    let mut steps =
+        Steps { formula: &rate.formula, phases: &phases, section: Section::new("Charge"), before: 0 };
     if charged != measures {
         let text = format!("{} s are charged", rate.minimum_seconds);
         steps.section.line("minimum_seconds", text);
@@ -275,8 +309,12 @@ fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Char
         round: rate.round,
     };
     let pricing = Pricing { policy, minimum: rate.minimum.as_ref(), ..unpriced };
-    let charge = pricing.charge(&charged, &mut steps);
-    let mut section = steps.section;
+    let by = |pricing: &Pricing<'_>, steps: &mut Steps<'_>| match phases.as_slice() {
+        [] => pricing.charge(&charged, steps),
+        phases => pricing.charge_phases(phases, steps),
+    };
+    let charge = by(&pricing, &mut steps);
+    let mut section = std::mem::replace(&mut steps.section, Section::new("Charge"));
     match charge {
         Err(fault) => {
             let Hold { detail, .. } = terms.explain(&fault);
@@ -287,7 +325,7 @@ fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Char
                 section.line(format!("policy.{ended}"), "zero: runs that end so are not charged");
             }
             if let Some(minimum) = &rate.minimum {
-                let lifted = unpriced.charge(&charged, &mut ()).is_ok_and(|before| before != charge);
+                let lifted = by(&unpriced, &mut steps).is_ok_and(|before| before != charge);
                 let text = match () {
                     () if charge.is_zero() => "does not lift a zero",
                     () if lifted => "lifts the charge",

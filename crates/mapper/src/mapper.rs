@@ -94,7 +94,8 @@ impl<'r> Mapper<'r> {
             Ok(times) => times,
             Err(hold) => return Outcome::Held(hold),
         };
-        let charge = match terms.charge(&Measures::of(run), rules.policy.of(run).1) {
+        let charge = match terms.charge(&Measures::of(run), &Measures::of_phases(run), rules.policy.of(run).1)
+        {
             Ok(charge) => charge,
             Err(hold) => return Outcome::Held(hold),
         };

@@ -160,6 +160,8 @@ pub enum HoldReason {
     MissingQuantity,
     /// Division by zero, a negative charge, or one of more than 38 digits.
     Arithmetic,
+    /// The run's allocation changed while it ran, and the formula is not one whose charges for parts of a run add up.
+    Phases,
     /// Above `policy.max_charge`.
     AboveMaxCharge,
     /// The source can be forged, and its configuration says to hold it.
@@ -190,6 +192,7 @@ impl HoldReason {
             Self::UnknownState => "unknown-state",
             Self::MissingQuantity => "missing-quantity",
             Self::Arithmetic => "arithmetic",
+            Self::Phases => "phases",
             Self::AboveMaxCharge => "above-max-charge",
             Self::Forgeable => "forgeable",
             Self::NoTime => "no-time",

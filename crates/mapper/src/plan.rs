@@ -62,8 +62,22 @@ impl Plan<'_> {
     /// # Errors
     /// Why it cannot be charged. A run of an account that is skipped has no charge either: [`HoldReason::NoAccount`].
     pub fn charge(&self, measures: &Measures, policy: Charged) -> Result<Decimal, Hold> {
+        self.charge_phases(measures, &[], policy)
+    }
+
+    /// What a run that gave parts of its allocation back is charged: the exact sum over its `phases`, before policy, minimum and
+    /// rounding. Without phases this is [`charge`](Self::charge).
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge), and [`HoldReason::Phases`] where the formula does not grow in proportion to time.
+    pub fn charge_phases(
+        &self,
+        measures: &Measures,
+        phases: &[Measures],
+        policy: Charged,
+    ) -> Result<Decimal, Hold> {
         match &self.verdict {
-            Verdict::Charge(terms) => terms.charge(measures, policy),
+            Verdict::Charge(terms) => terms.charge(measures, phases, policy),
             Verdict::Skip(_) => Err(Hold::new(HoldReason::NoAccount, "the account is not reported")),
             Verdict::Hold(hold) => Err(hold.clone()),
             Verdict::NeedsTime(what) => Err(no_time(what)),
@@ -78,8 +92,12 @@ pub(crate) fn no_time(what: &str) -> Hold {
 }
 
 impl Terms<'_> {
-    pub(crate) fn charge(&self, measures: &Measures, policy: Charged) -> Result<Decimal, Hold> {
-        let measures = measures.at_least(self.rate.minimum_seconds);
+    pub(crate) fn charge(
+        &self,
+        measures: &Measures,
+        phases: &[Measures],
+        policy: Charged,
+    ) -> Result<Decimal, Hold> {
         let pricing = Pricing {
             formula: &self.rate.formula,
             factors: &self.factors,
@@ -87,7 +105,14 @@ impl Terms<'_> {
             minimum: self.rate.minimum.as_ref(),
             round: self.rate.round,
         };
-        pricing.charge(&measures, &mut ()).map_err(|fault| self.explain(&fault))
+        let charge = if phases.is_empty() {
+            pricing.charge(&measures.at_least(self.rate.minimum_seconds), &mut ())
+        } else {
+            let mut phases = phases.to_vec();
+            Measures::phases_at_least(&mut phases, self.rate.minimum_seconds);
+            pricing.charge_phases(&phases, &mut ())
+        };
+        charge.map_err(|fault| self.explain(&fault))
     }
 
     pub(crate) fn explain(&self, fault: &Fault) -> Hold {
@@ -115,12 +140,40 @@ pub(crate) enum Fault {
     NoValue(NoValue),
     Negative(Number),
     TooLarge(Number),
+    /// The run has phases, and their charges are not parts of one.
+    Phases,
 }
 
 impl Pricing<'_> {
     pub(crate) fn charge<V: Values, T: Trace>(&self, values: &V, trace: &mut T) -> Result<Decimal, Fault> {
+        self.price(self.value(values, trace)?)
+    }
+
+    /// The charge of a run by its phases.
+    pub(crate) fn charge_phases<T: Trace>(
+        &self,
+        phases: &[Measures],
+        trace: &mut T,
+    ) -> Result<Decimal, Fault> {
+        if !self.formula.proportional {
+            return Err(Fault::Phases);
+        }
+        let mut sum = Number::ZERO;
+        for (index, phase) in phases.iter().enumerate() {
+            trace.phase(index);
+            sum = sum.add(&self.value(phase, trace)?);
+        }
+        trace.sum(&sum);
+        self.price(sum)
+    }
+
+    fn value<V: Values, T: Trace>(&self, values: &V, trace: &mut T) -> Result<Number, Fault> {
         let inputs = Inputs { values, factors: self.factors };
-        let mut charge = self.formula.root.evaluate(&inputs, trace).map_err(Fault::NoValue)?;
+        self.formula.root.evaluate(&inputs, trace).map_err(Fault::NoValue)
+    }
+
+    /// Policy, minimum, rounding.
+    fn price(&self, mut charge: Number) -> Result<Decimal, Fault> {
         if charge.is_negative() {
             return Err(Fault::Negative(charge));
         }
@@ -172,6 +225,12 @@ impl Fault {
             Self::Negative(value) => Hold::new(
                 HoldReason::Arithmetic,
                 format!("the formula of {resource} gives {value}, below 0, for this run: correct it"),
+            ),
+            Self::Phases => Hold::new(
+                HoldReason::Phases,
+                format!(
+                    "nodes were released while it ran, and the charges of its phases do not add up to one: the formula of {resource} does not grow in proportion to time. Charge it by hand, then `held waive` it, or write the formula as some amount times hours"
+                ),
             ),
             Self::TooLarge(value) => Hold::new(
                 HoldReason::Arithmetic,

@@ -1,7 +1,7 @@
 //! The quantities that formulas may name, and where their values come from.
 
 use crate::number::Number;
-use parsers::{Reading, Run};
+use parsers::{Phase, Reading, Run};
 
 /// A quantity of a formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,14 @@ impl Quantity {
         of(&OF_RUNS).or_else(|| of(&OF_READINGS)).unwrap_or("quantity")
     }
 
+    /// The power of time in it.
+    pub(crate) fn power(self) -> i32 {
+        let of = |table: &'static [(&'static str, Self, i32)]| {
+            table.iter().find(|(_, quantity, _)| *quantity == self).map(|(.., power)| *power)
+        };
+        of(&OF_RUNS).or_else(|| of(&OF_READINGS)).unwrap_or(0)
+    }
+
     /// Where a source would say it, for the message that it does not.
     pub(crate) fn where_from(self) -> &'static str {
         match self {
@@ -169,10 +177,36 @@ impl Measures {
         }
     }
 
+    /// What `run` used in each of its phases; empty where it has none. What was asked for is that of the whole run.
+    #[must_use]
+    pub fn of_phases(run: &Run<'_>) -> Vec<Self> {
+        let of = |phase: &Phase| Self {
+            seconds: Some(phase.seconds),
+            nodes: phase.nodes,
+            cores: phase.cores,
+            gpus: phase.gpus,
+            mem_bytes: phase.mem_bytes,
+            ..Self::of(run)
+        };
+        run.phases.iter().map(of).collect()
+    }
+
     /// Charged for at least `seconds`; a run that took no time is not lifted.
     pub(crate) fn at_least(self, seconds: u64) -> Self {
         let charged = self.seconds.map(|used| if used == 0 { 0 } else { used.max(seconds) });
         Self { seconds: charged, ..self }
+    }
+
+    /// The same for a run in phases, which together are charged for at least `seconds`: the last one that took time is lengthened,
+    /// since that is what the run still had at its end.
+    pub(crate) fn phases_at_least(phases: &mut [Self], seconds: u64) {
+        let used = phases.iter().filter_map(|phase| phase.seconds).fold(0, u64::saturating_add);
+        let Some(last) =
+            phases.iter_mut().rev().find(|phase| phase.seconds.is_some_and(|seconds| seconds > 0))
+        else {
+            return;
+        };
+        last.seconds = last.seconds.map(|own| own.saturating_add(seconds.saturating_sub(used)));
     }
 
     /// `count` for the time of the run, in hours.

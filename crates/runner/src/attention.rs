@@ -110,6 +110,9 @@ fn hold_advice(reason: &str) -> &'static str {
         "unknown-resource" => "add a [[resource]] whose `when` covers these jobs",
         "no-rate" => "add a [[resource.rate]] for that time",
         "missing-quantity" => "add the missing column to the source, or write a formula that does without it",
+        "phases" => {
+            "nodes were released while it ran, and the rate's formula is not some amount times hours: charge it by hand, then waive it"
+        }
         "above-max-charge" => {
             "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
         }

@@ -24,11 +24,17 @@ pub(crate) trait Trace {
     fn number(&mut self, span: &Range<usize>, value: &Number);
     /// The condition `span` is `holds`.
     fn condition(&mut self, span: &Range<usize>, holds: bool);
+    /// What follows is of the phase with this index.
+    fn phase(&mut self, index: usize);
+    /// All phases come to `value`.
+    fn sum(&mut self, value: &Number);
 }
 
 impl Trace for () {
     fn number(&mut self, _: &Range<usize>, _: &Number) {}
     fn condition(&mut self, _: &Range<usize>, _: bool) {}
+    fn phase(&mut self, _: usize) {}
+    fn sum(&mut self, _: &Number) {}
 }
 
 /// Where the values of a formula's names come from.
@@ -192,6 +198,7 @@ mod tests {
             ("1 / 3 + 1 / 6", "0.5"),
             ("1 - 1 / 3", "2/3"),
             ("10 - 2 - 3", "5"),
+            ("(cores) * ((2))", "6"),
             ("12 / 2 / 3", "2"),
             ("-cores", "-3"),
             ("min(cores, nodes, 5)", "2"),

@@ -151,8 +151,15 @@ fn primary(input: &str, depth: usize) -> Parsed<'_, Expr<'_>> {
     );
     let grouped = group.parse(input);
     if !matches!(grouped, Err(nom::Err::Error(_))) {
-        // The parentheses belong to the text, so that explanations and messages show them.
-        return grouped.map(|(rest, inner)| (rest, Expr { text: between(input, rest), ..inner }));
+        return grouped.map(|(rest, inner)| {
+            let text = match inner.kind {
+                // The text of a name or number is its meaning.
+                Kind::Name | Kind::Number => inner.text,
+                // The parentheses belong to the text, so that explanations and messages show them.
+                _ => between(input, rest),
+            };
+            (rest, Expr { text, ..inner })
+        });
     }
     if let Ok((rest, digits)) = token(number).parse(input) {
         return Ok((rest, Expr { text: digits, kind: Kind::Number }));

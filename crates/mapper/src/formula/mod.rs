@@ -4,6 +4,7 @@
 
 pub(crate) mod evaluate;
 pub(crate) mod grammar;
+mod time;
 
 use crate::number::Number;
 use crate::quantity::{Quantity, Subject};
@@ -31,6 +32,8 @@ pub(crate) struct Formula {
     /// The factor tables that it names, in the order of [`Op::Factor`].
     pub(crate) factors: Vec<FactorUse>,
     pub(crate) power: Power,
+    /// True where the charges of a run's phases may be added up (see [`time`]).
+    pub(crate) proportional: bool,
 }
 
 /// A factor table that a formula names, and where it does first.
@@ -167,7 +170,8 @@ impl Formula {
         let compiled = compiler.number(&expr);
         match compiled {
             Some((root, power)) if compiler.errors.is_empty() => {
-                Ok(Self { text: text.into(), root, factors: compiler.factors, power })
+                let proportional = Self::is_proportional(&root);
+                Ok(Self { text: text.into(), root, factors: compiler.factors, power, proportional })
             }
             _ => Err(compiler.errors),
         }

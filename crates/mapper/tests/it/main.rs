@@ -9,6 +9,7 @@ mod example;
 mod explain;
 mod identity;
 mod oracle;
+mod phases;
 mod purity;
 mod refusals;
 mod sites;

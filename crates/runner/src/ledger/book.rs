@@ -4,9 +4,9 @@ use super::core::session::{Blobs, Session};
 use super::core::{confirm, ingest, news, people, query, send, verify};
 use super::store::{Holding, Purpose, Store};
 use super::{
-    Awaiting, BatchId, Binding, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd, Ingested,
-    LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined, RecordOutcome,
-    Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
+    Awaiting, BatchId, Binding, Carried, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd,
+    Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined,
+    RecordOutcome, Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
 };
 use std::cell::RefCell;
 
@@ -157,6 +157,10 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {
         self.ask(|session| session.store.progress(source, path))
+    }
+
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, LedgerError> {
+        self.ask(|session| session.store.carried(source, point))
     }
 
     fn totals(&self) -> Result<Totals, LedgerError> {

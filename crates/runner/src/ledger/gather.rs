@@ -27,6 +27,7 @@ impl Chunk {
             held
         }));
         self.quarantined.extend(other.quarantined);
+        self.carried.extend(other.carried);
     }
 }
 

@@ -199,7 +199,29 @@ pub struct Chunk {
     pub quarantined: Vec<QuarantinedText>,
     /// How far the input has been read after this chunk.
     pub progress: Option<Progress>,
+    /// What the reading carried over the points that it passed.
+    pub carried: Vec<Carried>,
 }
+
+/// What the reading of a source carries from one file into the next, so that the next can be read alone one day: in PBS logs a run
+/// begins in one file and ends in another. Kept as long as a reading passes the point once in [`CARRIED_DAYS`] days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// Where: a name for the file that comes next, or [`Carried::END`].
+    pub point: String,
+    /// The file that was read before.
+    pub after: String,
+    /// What: bytes that mean something to the reader alone.
+    pub state: Vec<u8>,
+}
+
+impl Carried {
+    /// Behind the last file.
+    pub const END: &str = "end";
+}
+
+/// Days after which what was carried over a point that no reading passes any more is forgotten.
+pub const CARRIED_DAYS: i64 = 100;
 
 /// What needs a person and has not been reported: rows (and texts) by what happened to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -372,6 +394,12 @@ pub trait Ledger: Send {
     /// # Errors
     /// Where the store fails.
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError>;
+
+    /// What the reading of a source carried over a point.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, LedgerError>;
 
     /// Counts and exact sums; costs nothing that grows with the number of rows.
     ///

@@ -8,8 +8,8 @@
 
 use super::row::{Identity, PayloadRef, Row};
 use super::{
-    Awaiting, Candidate, Entry, Group, Hold, HoldEnd, LedgerError, List, Person, Progress, Quarantined,
-    QuarantinedText, Sighting, State, What,
+    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Person, Progress,
+    Quarantined, QuarantinedText, Sighting, State, What,
 };
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,15 @@ pub trait Names: Transactions {
 
     /// Sets it.
     fn set_progress(&self, source: &str, progress: &Progress, now: i64) -> Result<(), Self::Fail>;
+
+    /// What the reading of a source carried over a point.
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, Self::Fail>;
+
+    /// Sets it, and says that it was seen now.
+    fn set_carried(&self, source: &str, carried: &Carried, now: i64) -> Result<(), Self::Fail>;
+
+    /// Forgets what was last seen before a time.
+    fn drop_carried(&self, source: &str, before: i64) -> Result<(), Self::Fail>;
 }
 
 /// What is going to be asked for.

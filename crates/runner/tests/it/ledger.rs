@@ -9,9 +9,10 @@ mod model;
 use amie_usage::{Decimal, UsageType};
 use runner::ledger::restate::COLLISION;
 use runner::ledger::{
-    BatchId, Binding, Candidate, Chunk, Confirmed, Event, Find, HeldRun, HoldEnd, Ingested, LeaseRequest,
-    Leased, Ledger, LedgerError, List, Note, Person, Progress, QuarantinedText, RecordOutcome, Recovered,
-    Retry, Settled, Sighting, SourceFacts, SqliteLedger, State, What, envelope_bytes,
+    BatchId, Binding, CARRIED_DAYS, Candidate, Carried, Chunk, Confirmed, Event, Find, HeldRun, HoldEnd,
+    Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, Note, Person, Progress, QuarantinedText,
+    RecordOutcome, Recovered, Retry, Settled, Sighting, SourceFacts, SqliteLedger, State, What,
+    envelope_bytes,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -781,6 +782,41 @@ fn a_chunk_that_contradicts_itself_is_refused_whole() {
     site.crash(NOW);
     assert_eq!(site.ledger().progress("slurm", "sacct.txt").unwrap(), Some(progress));
     assert_eq!(site.ledger().progress("pbs", "sacct.txt").unwrap(), None);
+}
+
+#[test]
+fn what_a_reading_carries_is_kept_with_its_rows_and_forgotten_when_nobody_passes_there() {
+    let mut site = Site::new();
+    let carried = |point: &str, state: &[u8]| Carried {
+        point: point.into(),
+        after: "20261101".into(),
+        state: state.into(),
+    };
+    let first = vec![carried("a", &[1, 0, 255]), carried(Carried::END, b"later")];
+    let mut refused = Chunk { carried: first.clone(), ..chunk(&[Run::new(1, "10")]) };
+    refused.records[0].file = 1;
+    assert!(site.ledger().ingest(&refused, NOW).is_err());
+    assert_eq!(site.ledger().carried("slurm", "a").unwrap(), None, "neither the rows nor what was carried");
+
+    site.ledger().ingest(&Chunk { carried: first.clone(), ..chunk(&[Run::new(1, "10")]) }, NOW).unwrap();
+    site.crash(NOW);
+    assert_eq!(site.ledger().carried("slurm", "a").unwrap().as_ref(), first.first());
+    assert_eq!(site.ledger().carried("slurm", Carried::END).unwrap().as_ref(), first.last());
+    assert_eq!(site.ledger().carried("slurm", "b").unwrap(), None);
+    assert_eq!(site.ledger().carried("pbs", "a").unwrap(), None);
+
+    // The newest counts; what no reading passes any more is forgotten at last.
+    for day in 1..=CARRIED_DAYS {
+        let night = Chunk { carried: vec![carried(Carried::END, b"newer")], ..chunk(&[]) };
+        site.ledger().ingest(&night, NOW + day * 86_400).unwrap();
+    }
+    assert_eq!(site.ledger().carried("slurm", Carried::END).unwrap().unwrap().state, b"newer");
+    assert!(site.ledger().carried("slurm", "a").unwrap().is_some());
+    let later = NOW + (CARRIED_DAYS + 1) * 86_400;
+    site.ledger().ingest(&Chunk { carried: vec![carried("b", b"")], ..chunk(&[]) }, later).unwrap();
+    assert_eq!(site.ledger().carried("slurm", "a").unwrap(), None);
+    assert!(site.ledger().carried("slurm", Carried::END).unwrap().is_some());
+    site.sound();
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::ledger::restate::{
 use crate::ledger::row::{Identity, PayloadRef, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
 use crate::ledger::{
-    Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person, QuarantinedText,
-    Repricing, Row, State, What,
+    CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
+    QuarantinedText, Repricing, Row, State, What,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +47,13 @@ pub(in crate::ledger) fn ingest<S: Store>(
     }
     if let Some(progress) = &chunk.progress {
         taking.session.store.set_progress(&chunk.source, progress, now)?;
+    }
+    for carried in &chunk.carried {
+        taking.session.store.set_carried(&chunk.source, carried, now)?;
+    }
+    if !chunk.carried.is_empty() {
+        let before = now.saturating_sub(CARRIED_DAYS.saturating_mul(86_400));
+        taking.session.store.drop_carried(&chunk.source, before)?;
     }
     taking.finish()
 }

@@ -27,7 +27,7 @@ use std::time::Duration;
 const APPLICATION_ID: i64 = 0x414D_4945;
 
 /// Numbered migrations: `user_version` says how many have run. They are only ever added to.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// A ledger in a SQLite file. See [`Ledger`](super::Ledger) for what it does.
 pub type SqliteLedger = Book<SqliteStore>;

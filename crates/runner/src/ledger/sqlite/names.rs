@@ -4,7 +4,7 @@ use super::{Fail, SqliteStore};
 use crate::ledger::codes::{follows, signed, type_code, unsigned};
 use crate::ledger::row::Identity;
 use crate::ledger::store::{Identities, Names};
-use crate::ledger::{LedgerError, Progress};
+use crate::ledger::{Carried, LedgerError, Progress};
 use amie_usage::UsageType;
 use rusqlite::OptionalExtension;
 use std::collections::BTreeSet;
@@ -82,6 +82,31 @@ impl Names for SqliteStore {
             progress.complete,
             now,
         ))?;
+        Ok(())
+    }
+
+    fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, Fail> {
+        let Some(source) = self.known_id(source)? else { return Ok(None) };
+        let sql = "SELECT after, state FROM carried WHERE source = ?1 AND point = ?2";
+        let found = self.connection.prepare_cached(sql)?.query_row((source, point), |row| {
+            Ok(Carried { point: point.to_owned(), after: row.get(0)?, state: row.get(1)? })
+        });
+        Ok(found.optional()?)
+    }
+
+    fn set_carried(&self, source: &str, carried: &Carried, now: i64) -> Result<(), Fail> {
+        // Most nights it is what it was, and writing it again every week is enough to see that it is still wanted.
+        let sql = "INSERT INTO carried (source, point, after, at, state) VALUES (?1, ?2, ?3, ?4, ?5) \
+                   ON CONFLICT DO UPDATE SET after = ?3, at = ?4, state = ?5 \
+                   WHERE state <> ?5 OR after <> ?3 OR at < ?4 - 604800";
+        let Carried { point, after, state } = carried;
+        self.connection.prepare_cached(sql)?.execute((self.id(source)?, point, after, now, state))?;
+        Ok(())
+    }
+
+    fn drop_carried(&self, source: &str, before: i64) -> Result<(), Fail> {
+        let sql = "DELETE FROM carried WHERE source = ?1 AND at < ?2";
+        self.connection.prepare_cached(sql)?.execute((self.id(source)?, before))?;
         Ok(())
     }
 }

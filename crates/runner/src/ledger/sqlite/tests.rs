@@ -63,7 +63,7 @@ fn count(ledger: &SqliteLedger, sql: &str) -> i64 {
 
 #[test]
 fn rows_and_progress_are_stored_together_or_not_at_all() {
-    for table in ["progress", "payload", "quarantine", "hold", "tally"] {
+    for table in ["progress", "carried", "payload", "quarantine", "hold", "tally"] {
         let (_directory, mut ledger) = fresh();
         ledger
             .store
@@ -74,6 +74,7 @@ fn rows_and_progress_are_stored_together_or_not_at_all() {
             .unwrap();
         let mut all = chunk(0..60);
         all.progress = Some(Progress { path: "f".into(), offset: 9, frames: 1, complete: true });
+        all.carried.push(crate::ledger::Carried { point: "p".into(), after: "f".into(), state: vec![1] });
         all.quarantined.push(crate::ledger::QuarantinedText {
             reason: "r".into(),
             detail: String::new(),
@@ -93,9 +94,18 @@ fn rows_and_progress_are_stored_together_or_not_at_all() {
             line: 1,
         });
         assert!(ledger.ingest(&all, NOW).is_err(), "{table}");
-        for stored in
-            ["record", "identity", "progress", "chunk", "payload", "event", "hold", "quarantine", "name"]
-        {
+        for stored in [
+            "record",
+            "identity",
+            "progress",
+            "carried",
+            "chunk",
+            "payload",
+            "event",
+            "hold",
+            "quarantine",
+            "name",
+        ] {
             assert_eq!(
                 count(&ledger, &format!("SELECT count(*) FROM {stored}")),
                 0,
@@ -229,7 +239,7 @@ fn newer_schemas_and_other_databases_are_refused() {
     drop(ledger);
     let path = directory.path().join("ledger.db");
     let error = SqliteLedger::open(&path, &binding(), NOW).unwrap_err();
-    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 2, .. }), "{error}");
     assert!(matches!(SqliteLedger::open_reader(&path), Err(LedgerError::NewerSchema { .. })));
 
     let path = directory.path().join("other.db");
@@ -240,6 +250,20 @@ fn newer_schemas_and_other_databases_are_refused() {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .unwrap();
     assert_eq!(tables, 1, "nothing was put into it");
+}
+
+#[test]
+fn a_ledger_of_schema_1_is_brought_up_to_date_with_its_rows() {
+    let (directory, mut ledger) = fresh();
+    ledger.ingest(&chunk(0..8), NOW).unwrap();
+    ledger.store.connection.execute_batch("DROP TABLE carried; PRAGMA user_version = 1").unwrap();
+    drop(ledger);
+    let mut ledger = SqliteLedger::open(&directory.path().join("ledger.db"), &binding(), NOW).unwrap();
+    let carried = crate::ledger::Carried { point: "p".into(), after: "f".into(), state: vec![1] };
+    let again = Chunk { carried: vec![carried.clone()], ..chunk(0..8) };
+    assert_eq!(ledger.ingest(&again, NOW).unwrap().unchanged, 8);
+    assert_eq!(ledger.carried("s", "p").unwrap(), Some(carried));
+    assert_eq!(ledger.verify().unwrap(), []);
 }
 
 /// A ledger with a row in every state.
