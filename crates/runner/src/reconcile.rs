@@ -72,16 +72,20 @@ pub async fn reconcile(
     let mut found = Reconciliation::default();
     let started = std::time::Instant::now();
     let mut pause = Duration::from_millis(100);
+    // Once a run: the loads of what is no longer awaited, after a restatement.
+    let mut watched = ledger.watched_since(clock::now())?;
     loop {
         let awaiting = ledger.awaiting()?;
-        let Some(earliest) = awaiting.iter().map(|awaiting| awaiting.earliest_sent).min() else { break };
+        let earliest = awaiting.iter().map(|awaiting| awaiting.earliest_sent).chain(watched).min();
+        let Some(earliest) = earliest else { break };
         let earliest_compute = awaiting
             .iter()
             .filter(|awaiting| awaiting.usage_type == UsageType::Compute)
             .map(|awaiting| awaiting.earliest_sent)
             .min();
         let since = |sent: i64| (sent - CLOCK_SKEW).max(clock::now() - FURTHEST);
-        ask(ledger, client, since(earliest), earliest_compute.map(since), &mut found).await?;
+        let loads_from = earliest_compute.into_iter().chain(watched.take()).min();
+        ask(ledger, client, since(earliest), loads_from.map(since), &mut found).await?;
         let blocked = found.unreachable.is_some() || found.key_refused.is_some();
         // Loads of other types are not listed by the service: waiting for them is in vain.
         if blocked || earliest_compute.is_none() || started.elapsed() >= wait || cancel.is_cancelled() {
@@ -130,6 +134,7 @@ async fn ask(
         Err(error) => found.problem("GET /usage/status", error),
     }
     let Some(loads_from) = loads_from else { return Ok(()) };
+    let began = clock::now();
     let mut query = LoadedQuery { min_loaded_time: Some(loads_from), ..LoadedQuery::default() };
     loop {
         match client.loaded(&query).await {
@@ -141,7 +146,7 @@ async fn ask(
                 let full = page.full && !page.records.is_empty();
                 tell(ledger, page.records.into_iter().map(load).collect(), found)?;
                 if !full {
-                    return Ok(());
+                    return ledger.looked_at_loads(began);
                 }
             }
             Err(error) => {

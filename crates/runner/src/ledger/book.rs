@@ -1,7 +1,7 @@
 //! A ledger over any store: each method is one transaction around one function of [`core`](super::core).
 
 use super::core::session::{Blobs, Session};
-use super::core::{confirm, ingest, news, people, query, send, verify};
+use super::core::{confirm, ingest, news, people, query, send, verify, watch};
 use super::store::{Holding, Purpose, Store};
 use super::{
     Awaiting, BatchId, Binding, Carried, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd,
@@ -169,6 +169,14 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError> {
         self.ask(|session| session.store.awaiting())
+    }
+
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError> {
+        self.ask(|session| watch::watched_since(session, now))
+    }
+
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError> {
+        self.change(|session| watch::looked(session, at))
     }
 
     fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError> {

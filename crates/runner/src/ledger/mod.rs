@@ -413,6 +413,19 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError>;
 
+    /// Since when the service's loads must be looked at although nothing is awaited, because something was restated
+    /// lately: an older version may load after the newer one. Epoch seconds; `None` where there is no need.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError>;
+
+    /// All loads up to this time were shown to [`confirm`](Self::confirm).
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError>;
+
     /// Rows by key, record id or job id, at most `limit`.
     ///
     /// # Errors
