@@ -2,11 +2,15 @@
 
 use crate::config::{ClientConfig, ConfigError, Endpoints, endpoints, http_client};
 use crate::outcome::{Answer, SendOutcome, clean, judge};
+use crate::pace::Pace;
+use crate::pages::LoadedPages;
 use crate::wire::{self, FailedRecord, LoadedPage, ResourceStatus, Settings, Verdict};
 use crate::{ApiKey, UsageType};
+use reqwest::Method;
 use reqwest::header;
-use reqwest::{Method, StatusCode};
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -35,6 +39,7 @@ pub struct Client {
     key: ApiKey,
     settings: Settings,
     max_response_bytes: usize,
+    pace: Arc<Pace>,
 }
 
 impl fmt::Debug for Client {
@@ -147,6 +152,7 @@ impl Client {
             key: config.key,
             settings: config.settings,
             max_response_bytes: config.max_response_bytes,
+            pace: Arc::new(Pace::new(config.min_interval)),
         })
     }
 
@@ -158,6 +164,20 @@ impl Client {
 
     /// Sends one message with these rendered records, once. Never tries again: see [`deliver`](crate::deliver).
     pub async fn send(&self, usage_type: UsageType, records: &[&[u8]]) -> SendOutcome {
+        let records: Vec<Cow<'_, [u8]>> =
+            records.iter().map(|record| self.settings.as_sent(record)).collect();
+        let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
+        self.turn().await;
+        self.post(usage_type, &records).await
+    }
+
+    /// Waits until another request may start.
+    pub(crate) async fn turn(&self) {
+        self.pace.turn().await;
+    }
+
+    /// Posts records that have the form in which they are sent. The caller has waited for its turn.
+    pub(crate) async fn post(&self, usage_type: UsageType, records: &[&[u8]]) -> SendOutcome {
         let body = wire::message_body(usage_type, records.iter().copied());
         let bytes = body.len();
         let started = Instant::now();
@@ -181,6 +201,9 @@ impl Client {
             .append_pair(&self.settings.status_from, &wire_time(from)?)
             .append_pair(&self.settings.status_to, &wire_time(to)?);
         let answer = self.call(Method::GET, url).await?;
+        if answer.is_nothing() {
+            return Ok(Vec::new());
+        }
         let mut status = wire::read_status(&answer.body).map_err(|error| self.unreadable(&error))?;
         for error in status.iter_mut().flat_map(|resource| &mut resource.errors) {
             error.error = clean(&error.error, &self.key);
@@ -195,7 +218,7 @@ impl Client {
     /// See [`CallError`].
     pub async fn failed(&self) -> Result<Vec<FailedRecord>, CallError> {
         let answer = self.call(Method::GET, self.endpoints.failed.clone()).await?;
-        if answer.status == StatusCode::NO_CONTENT.as_u16() {
+        if answer.is_nothing() {
             return Ok(Vec::new());
         }
         let mut failed = wire::read_failed(&answer.body).map_err(|error| self.unreadable(&error))?;
@@ -257,11 +280,32 @@ impl Client {
             pairs.append_pair(&settings.loaded_offset, &query.offset.to_string());
         }
         let answer = self.call(Method::GET, url).await?;
+        if answer.is_nothing() {
+            return Ok(LoadedPage::default());
+        }
         wire::read_loaded(&answer.body, limit).map_err(|error| self.unreadable(&error))
+    }
+
+    /// All loaded records from the query's offset on, page by page.
+    ///
+    /// ```no_run
+    /// # async fn example(client: amie_usage::Client) -> Result<(), amie_usage::CallError> {
+    /// use amie_usage::LoadedQuery;
+    /// let since = LoadedQuery { min_loaded_time: Some(1_790_899_200), ..LoadedQuery::default() };
+    /// let mut pages = client.loaded_pages(since);
+    /// while let Some(page) = pages.next().await? {
+    ///     println!("{} records; to go on later, from {}", page.records.len(), pages.position().offset);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn loaded_pages(&self, query: LoadedQuery) -> LoadedPages {
+        LoadedPages::new(self.clone(), query)
     }
 
     /// A call whose answer is wanted only if it is a good one.
     async fn call(&self, method: Method, url: Url) -> Result<Answer, CallError> {
+        self.turn().await;
         let answer = match self.exchange(method, url, None).await {
             Ok(answer) => answer,
             Err(NoAnswer::NotSent(reason) | NoAnswer::Broken(reason)) => {
@@ -353,6 +397,20 @@ impl Client {
     fn clean_all(&self, records: &mut [FailedRecord]) {
         for record in records {
             record.error = clean(&record.error, &self.key);
+            // Identities are compared, so they stay as they are; but a service that repeats headers may repeat the key.
+            for field in [
+                &mut record.failed_record_id,
+                &mut record.resource,
+                &mut record.local_record_id,
+                &mut record.username,
+                &mut record.local_project_id,
+                &mut record.local_reference,
+            ]
+            .into_iter()
+            .flatten()
+            {
+                self.key.redact_in_place(field);
+            }
         }
     }
 }

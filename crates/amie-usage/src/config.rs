@@ -1,7 +1,7 @@
 //! Where and how the client connects, checked once.
 
 use crate::ApiKey;
-use crate::wire::Settings;
+use crate::wire::{Settings, SettingsError};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,10 +32,12 @@ pub struct ClientConfig {
     pub settings: Settings,
     /// The most bytes of an answer that are read.
     pub max_response_bytes: usize,
+    /// The shortest time from the start of one request to that of the next, over all clones of a client; zero: none.
+    pub min_interval: Duration,
 }
 
 impl ClientConfig {
-    /// The defaults: 10 s to connect, 60 s of silence, 120 s in all, answers up to 64 MiB.
+    /// The defaults: 10 s to connect, 60 s of silence, 120 s in all, answers up to 64 MiB, no limit of rate.
     #[must_use]
     pub fn new(base_url: impl Into<String>, site: impl Into<String>, key: ApiKey) -> Self {
         Self {
@@ -50,6 +52,7 @@ impl ClientConfig {
             user_agent: concat!("amie-usage/", env!("CARGO_PKG_VERSION")).to_owned(),
             settings: Settings::default(),
             max_response_bytes: 64 * 1024 * 1024,
+            min_interval: Duration::ZERO,
         }
     }
 }
@@ -77,12 +80,9 @@ pub enum ConfigError {
         /// Which value.
         what: &'static str,
     },
-    /// A path that does not begin with `/`.
-    #[error("the path \"{path}\" must begin with / and have neither ? nor #")]
-    Path {
-        /// The path.
-        path: String,
-    },
+    /// A setting of the wire.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// A timeout of nothing.
     #[error("{which} must be longer than nothing")]
     Timeout {
@@ -94,6 +94,12 @@ pub enum ConfigError {
     CaBundle {
         /// The file.
         path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The system gives the blocking client no event queue.
+    #[error("cannot wait for answers: {reason}")]
+    Runtime {
         /// Why.
         reason: String,
     },
@@ -143,13 +149,11 @@ pub(crate) fn endpoints(config: &ClientConfig) -> Result<Endpoints, ConfigError>
     if base.scheme() == "http" && !config.allow_plain_http && !is_loopback(&base) {
         return Err(ConfigError::PlainHttp { url: base.to_string() });
     }
+    let settings = &config.settings;
+    settings.check()?;
     let at = |path: &str| {
-        if !path.starts_with('/') || path.contains(['?', '#']) {
-            return Err(ConfigError::Path { path: path.to_owned() });
-        }
         Url::parse(&format!("{text}{path}")).map_err(|error| refuse(base.as_str(), &error.to_string()))
     };
-    let settings = &config.settings;
     Ok(Endpoints {
         send: at(&settings.send_path)?,
         status: at(&settings.status_path)?,
@@ -274,7 +278,7 @@ mod tests {
         }
         let mut broken = config("https://h/");
         broken.settings.send_path = "usage".to_owned();
-        assert!(matches!(endpoints(&broken), Err(ConfigError::Path { .. })));
+        assert!(matches!(endpoints(&broken), Err(ConfigError::Settings(_))));
     }
 
     #[test]

@@ -85,6 +85,22 @@ impl Decimal {
         self.units.checked_mul(factor)
     }
 
+    /// The same for a number below 2^63 and at most 18 more places; where it has more places itself, as it stands.
+    fn small_at(self, places: u8) -> Option<i128> {
+        const POWERS: [i64; 19] = {
+            let mut powers = [1; 19];
+            let mut place = 1;
+            while place < powers.len() {
+                powers[place] = powers[place - 1] * 10;
+                place += 1;
+            }
+            powers
+        };
+        let factor = *POWERS.get(usize::from(places.saturating_sub(self.places)))?;
+        // A product of two 64-bit numbers always fits 128 bits.
+        Some(i128::from(i64::try_from(self.units).ok()?) * i128::from(factor))
+    }
+
     /// Rounded half to even to at most `places` places: how a service that keeps fewer digits would return it.
     #[must_use]
     pub fn rounded(self, places: u8) -> Self {
@@ -138,8 +154,15 @@ impl Decimal {
     /// Exact comparison by value.
     #[must_use]
     pub fn compare(self, other: Self) -> std::cmp::Ordering {
+        if self.places == other.places {
+            return self.units.cmp(&other.units);
+        }
         if self.units.signum() != other.units.signum() {
             return self.units.signum().cmp(&other.units.signum());
+        }
+        // Charges and limits are small: scaled up, both fit 128 bits without a check.
+        if let (Some(a), Some(b)) = (self.small_at(other.places), other.small_at(self.places)) {
+            return a.cmp(&b);
         }
         // Integer parts first, so that scaling the fractions up cannot overflow.
         let split = |d: Self| {
@@ -226,29 +249,13 @@ impl Serialize for Decimal {
 }
 
 impl<'de> Deserialize<'de> for Decimal {
-    /// Reads a string or a JSON number.
+    /// Reads a JSON string or number by its own text, so that no digit is lost: `0.10000000000000000001` stays what it is.
+    ///
+    /// That text is `serde_json`'s to give. From what has buffered or converted the number before (another format,
+    /// `#[serde(flatten)]`, an untagged enum) it cannot be had, and reading is an error instead of a rounded number;
+    /// only a `serde_json::Value` still answers, with the digits that it kept.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Decimal;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a decimal number, as a string or a number")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Decimal, E> {
-                text.trim().parse().map_err(E::custom)
-            }
-            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Decimal, E> {
-                Ok(Decimal::new(i128::from(value), 0))
-            }
-            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Decimal, E> {
-                Ok(Decimal::new(i128::from(value), 0))
-            }
-            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Decimal, E> {
-                // The shortest text that reads back as the same float: what the service's own JSON said.
-                value.to_string().parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        crate::wire::lenient::decimal(deserializer)
     }
 }
 
@@ -337,6 +344,32 @@ mod tests {
         {
             assert!(text.parse::<Decimal>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn json_numbers_are_read_by_their_digits() {
+        let read = |json: &str| serde_json::from_str::<Decimal>(json);
+        assert_eq!(read("0.10000000000000000001").unwrap().to_string(), "0.10000000000000000001");
+        assert_eq!(read("98765432109876543210.123456").unwrap().to_string(), "98765432109876543210.123456");
+        assert_eq!(read(" 1.25e1 ").unwrap(), Decimal::new(125, 1));
+        assert_eq!(read("\" 12.50 \"").unwrap(), Decimal::new(125, 1));
+        for json in ["true", "null", "[]", "{}", "\"\"", "\"12,5\"", "1e99"] {
+            assert!(read(json).is_err(), "{json}");
+        }
+        // What was a float before is refused, or has the digits that were kept: never silently others.
+        #[derive(Debug, Deserialize)]
+        struct Flat {
+            #[serde(flatten)]
+            inner: Inner,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Inner {
+            charge: Decimal,
+        }
+        let flat = serde_json::from_str::<Flat>(r#"{"charge": 0.10000000000000000001}"#);
+        assert!(flat.as_ref().is_err(), "{:?}", flat.map(|flat| flat.inner.charge));
+        let value: serde_json::Value = serde_json::from_str("12.25").unwrap();
+        assert_eq!(serde_json::from_value::<Decimal>(value).unwrap(), Decimal::new(1225, 2));
     }
 
     #[test]

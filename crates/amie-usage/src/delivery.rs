@@ -4,22 +4,20 @@
 //! - A message is filled up to an exact number of bytes and records.
 //! - A message that is refused whole (400, 413) is cut in halves, down to the records that are to blame: one guilty
 //!   record among n costs 2 log2(n) posts.
-//! - After five single records were refused with one text, it is not the records that are wrong: the delivery stops and
-//!   marks none of them as refused.
+//! - After five single records were refused with one text, other records are tried alone. Where the service takes none of
+//!   them, it is not the records that are wrong: the run stops, and marks none of them as refused (`refusals.rs`).
 //! - What may have been stored is sent again only where that overwrites. A record of which any POST may have arrived
 //!   is never reported as not sent, and not as refused because a second try was refused whole.
 
+use crate::refusals::{Moment, PROBES};
 use crate::retry::{self, Next, RetryBudget};
 use crate::wire::{self, Resend};
 use crate::{Client, Refused, SendOutcome, UsageType};
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
-
-/// Single refusals with one text that stop a delivery.
-const SAME_REFUSALS: usize = 5;
 
 /// How large a message may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +112,7 @@ pub struct Delivery {
 
 /// Delivers rendered records of one type, as few messages as the limits allow, one after the other.
 ///
-/// Ends at the latest one request after [`RetryBudget::delivery_limit`]. Whether records may be sent again after an
+/// To have several messages in flight, run several deliveries with one budget; they share what they learn. Ends at the latest one request after [`RetryBudget::delivery_limit`]. Whether records may be sent again after an
 /// unknown outcome is said by [`wire::Settings::resend`]; the bytes are then identical.
 ///
 /// ```no_run
@@ -139,20 +137,23 @@ pub async fn deliver(
     budget: &RetryBudget,
     cancel: &Cancel,
 ) -> Delivery {
+    let sent: Vec<Cow<'_, [u8]>> = records.iter().map(|record| client.settings().as_sent(record)).collect();
+    let sent: Vec<&[u8]> = sent.iter().map(AsRef::as_ref).collect();
     let mut run = Run {
         client,
         usage_type,
-        records,
+        records: &sent,
         resend: client.settings().resend.of(usage_type),
         budget,
         cancel,
         started: Instant::now(),
         settled: vec![None; records.len()],
         maybe: vec![None; records.len()],
-        singles: HashMap::new(),
+        alone: Vec::new(),
         posts: 0,
     };
     let ended = run.deliver(limits).await;
+    let ended = run.judge_refusals(ended);
     run.report(ended)
 }
 
@@ -169,8 +170,8 @@ struct Run<'a> {
     settled: Vec<Option<RecordOutcome>>,
     /// Of which records a POST may have arrived, and why nobody knows.
     maybe: Vec<Option<Arc<str>>>,
-    /// Records that were refused alone, by the shape of the text.
-    singles: HashMap<String, Vec<usize>>,
+    /// Records that were refused alone, and when.
+    alone: Vec<(usize, Moment)>,
     posts: u32,
 }
 
@@ -186,19 +187,95 @@ impl Run<'_> {
         let mut parts = self.pack(limits);
         parts.reverse();
         while let Some(part) = parts.pop() {
-            match self.post(part.clone()).await? {
-                SendOutcome::Answered { refused, unmatched, .. } => {
-                    self.settle(part, refused, unmatched.first().map(|record| record.error.as_str()));
-                }
-                SendOutcome::RefusedWhole { reason, .. } => self.split(part, &reason, &mut parts)?,
-                SendOutcome::TooLarge { http_status } => {
-                    self.split(part, &format!("too large (HTTP {http_status})"), &mut parts)?;
-                }
-                // `post` ends the delivery with any other.
-                other => return Err(self.give_up(&other)),
+            self.handle(part, &mut parts).await?;
+            if let Some(suspicion) = self.suspicion() {
+                self.probe(&mut parts, &suspicion).await?;
             }
         }
         Ok(())
+    }
+
+    /// Sends one part, and settles it or puts its halves on the stack.
+    async fn handle(&mut self, part: Range<usize>, parts: &mut Vec<Range<usize>>) -> Result<(), Ended> {
+        let sent = self.budget.refusals.now();
+        match self.post(part.clone()).await? {
+            SendOutcome::Answered { refused, unmatched, .. } => {
+                // Where a refusal names nobody, it is not known how many were taken.
+                if unmatched.is_empty() && refused.len() < part.len() {
+                    self.budget.refusals.taken(self.usage_type, sent);
+                }
+                self.settle(part, refused, unmatched.first().map(|record| record.error.as_str()));
+            }
+            SendOutcome::RefusedWhole { reason, .. } => self.split(part, &reason, parts),
+            SendOutcome::TooLarge { http_status } => {
+                self.split(part, &format!("too large (HTTP {http_status})"), parts);
+            }
+            // `post` ends the delivery with any other.
+            other => return Err(self.give_up(&other)),
+        }
+        Ok(())
+    }
+
+    /// What looks wrong with refusals of which this delivery has some.
+    fn suspicion(&self) -> Option<String> {
+        let refusals = &self.budget.refusals;
+        let ours = self.alone.iter().any(|(_, moment)| refusals.stands(*moment));
+        ours.then(|| refusals.suspicion(self.usage_type)).flatten()
+    }
+
+    /// Sends other records alone, from all over what is left, to see whether the service takes any.
+    async fn probe(&mut self, parts: &mut Vec<Range<usize>>, suspicion: &str) -> Result<(), Ended> {
+        for probe in 0..PROBES {
+            let waiting: usize = parts.iter().map(ExactSizeIterator::len).sum();
+            // The last one first: what is wrong in the same way is often near, like the tasks of one array.
+            let place = waiting.saturating_sub(1).saturating_mul(PROBES - 1 - probe) / (PROBES - 1);
+            let Some(record) = take(parts, place) else { break };
+            self.handle(record..record.saturating_add(1), parts).await?;
+            if self.suspicion().is_none() {
+                return Ok(());
+            }
+        }
+        Err(self.something_wrong(suspicion))
+    }
+
+    fn something_wrong(&self, suspicion: &str) -> Ended {
+        let last = self.alone.last().and_then(|(index, _)| self.settled.get(*index));
+        let text = match last {
+            Some(Some(RecordOutcome::Refused(reason) | RecordOutcome::Unknown(reason))) => reason.as_str(),
+            _ => "",
+        };
+        let text = format!("{suspicion} and the service took no other, so none is marked as refused: {text}");
+        let stop = Stop::SomethingWrong { text: text.clone() };
+        self.budget.stop(stop.clone(), text.clone());
+        Ended { stop: Some(stop), reason: text }
+    }
+
+    /// Takes back refusals that are not to be believed.
+    fn judge_refusals(&mut self, ended: Result<(), Ended>) -> Result<(), Ended> {
+        let refusals = &self.budget.refusals;
+        let stopped = matches!(self.budget.stopped(), Some((Stop::SomethingWrong { .. }, _)));
+        let suspicion = self.suspicion();
+        if suspicion.is_none() && !stopped {
+            return ended;
+        }
+        // Only those that stand are in doubt.
+        let doubtful: Vec<usize> = self
+            .alone
+            .iter()
+            .filter(|(_, moment)| refusals.stands(*moment))
+            .map(|(index, _)| *index)
+            .collect();
+        let ended = match (ended, suspicion) {
+            (Ok(()), Some(suspicion)) if !stopped => Err(self.something_wrong(&suspicion)),
+            (Ok(()), _) => self.may_go_on(),
+            (ended, _) => ended,
+        };
+        for index in doubtful {
+            if let Some(settled) = self.settled.get_mut(index) {
+                *settled = None;
+            }
+        }
+        ended
     }
 
     /// Cuts the batch into messages, each as full as the limits allow. What does not fit alone is refused unsent.
@@ -242,9 +319,14 @@ impl Run<'_> {
         let mut attempt: u32 = 0;
         loop {
             self.may_go_on()?;
+            tokio::select! {
+                () = self.client.turn() => {}
+                () = self.cancel.cancelled() => {}
+            }
+            self.may_go_on()?;
             attempt = attempt.saturating_add(1);
             self.posts = self.posts.saturating_add(1);
-            let outcome = self.client.send(self.usage_type, records).await;
+            let outcome = self.client.post(self.usage_type, records).await;
             match &outcome {
                 SendOutcome::Unknown { reason } => self.may_have_arrived(part.clone(), reason),
                 SendOutcome::Busy { maybe_stored: true, http_status, reason, .. } => {
@@ -278,6 +360,9 @@ impl Run<'_> {
         if self.started.elapsed() >= self.budget.delivery_limit() {
             return Err(Ended { stop: None, reason: "the delivery took too long".to_owned() });
         }
+        if let Some((stop, reason)) = self.budget.stopped() {
+            return Err(Ended { stop: Some(stop.clone()), reason: reason.clone() });
+        }
         Ok(())
     }
 
@@ -308,17 +393,12 @@ impl Run<'_> {
     }
 
     /// A message that was refused whole: its halves are next, or the one record is to blame.
-    fn split(
-        &mut self,
-        part: Range<usize>,
-        reason: &str,
-        parts: &mut Vec<Range<usize>>,
-    ) -> Result<(), Ended> {
+    fn split(&mut self, part: Range<usize>, reason: &str, parts: &mut Vec<Range<usize>>) {
         if part.len() > 1 {
             let middle = part.start + part.len() / 2;
             parts.push(middle..part.end);
             parts.push(part.start..middle);
-            return Ok(());
+            return;
         }
         if let Some(settled) = self.settled.get_mut(part.start) {
             *settled = Some(match self.maybe.get(part.start) {
@@ -328,21 +408,7 @@ impl Run<'_> {
                 _ => RecordOutcome::Refused(reason.to_owned()),
             });
         }
-        let same = self.singles.entry(shape(reason)).or_default();
-        same.push(part.start);
-        if same.len() < SAME_REFUSALS {
-            return Ok(());
-        }
-        // Not these records are wrong. None that was refused alone is marked.
-        for index in self.singles.values().flatten() {
-            if let Some(settled) = self.settled.get_mut(*index) {
-                *settled = None;
-            }
-        }
-        let text = format!(
-            "{SAME_REFUSALS} records were refused with one text, so none is marked as refused: {reason}"
-        );
-        Err(Ended { stop: Some(Stop::SomethingWrong { text: text.clone() }), reason: text })
+        self.alone.push((part.start, self.budget.refusals.refused(self.usage_type, reason)));
     }
 
     fn give_up(&self, outcome: &SendOutcome) -> Ended {
@@ -367,6 +433,10 @@ impl Run<'_> {
             | SendOutcome::RefusedWhole { http_status, .. }
             | SendOutcome::TooLarge { http_status } => (Stop::ApiDown, format!("HTTP {http_status}")),
         };
+        // The key, and what somebody must put right, are the same for all deliveries of the run.
+        if stop != Stop::ApiDown {
+            self.budget.stop(stop.clone(), reason.clone());
+        }
         Ended { stop: Some(stop), reason }
     }
 
@@ -398,15 +468,39 @@ impl Run<'_> {
     }
 }
 
-/// A text without its numbers: `record 17 is bad` and `record 18 is bad` are one text.
-fn shape(reason: &str) -> String {
-    let mut shape = String::with_capacity(reason.len());
-    for character in reason.chars() {
-        if !character.is_ascii_digit() {
-            shape.push(character);
-        } else if !shape.ends_with('#') {
-            shape.push('#');
+/// Takes one record out of the parts that wait, by its place among all of them in the order in which they would be sent.
+fn take(parts: &mut Vec<Range<usize>>, place: usize) -> Option<usize> {
+    let mut before = 0;
+    // The next part is the last of the stack.
+    for at in (0..parts.len()).rev() {
+        let part = parts.get(at)?.clone();
+        if place - before < part.len() {
+            let record = part.start + (place - before);
+            let rest = [record + 1..part.end, part.start..record];
+            parts.splice(at..=at, rest.into_iter().filter(|rest| !rest.is_empty()));
+            return Some(record);
+        }
+        before += part.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_record_is_taken_from_where_it_waits(lengths in proptest::collection::vec(1_usize..9, 0..6), place in 0_usize..60) {
+            let mut end = 0;
+            let mut parts: Vec<Range<usize>> = lengths.iter().map(|length| { end += length; end - length..end }).collect();
+            parts.reverse();
+            let taken = take(&mut parts, place);
+            prop_assert_eq!(taken, (place < end).then_some(place));
+            prop_assert!(parts.iter().all(|part| !part.is_empty()));
+            let left: Vec<usize> = parts.into_iter().rev().flatten().collect();
+            prop_assert_eq!(left, (0..end).filter(|record| Some(*record) != taken).collect::<Vec<_>>());
         }
     }
-    shape
 }

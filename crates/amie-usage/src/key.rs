@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// The longest key; real ones have some dozens of characters. A longer file is some other file.
 const MAX_KEY_BYTES: usize = 4096;
 
-/// The key that a site sends with each request. Its `Debug` prints nothing of it, and it is wiped from memory.
+/// The key that a site sends with each request. Its `Debug` prints nothing of it, and it is wiped from memory when it is
+/// dropped. The header that carries it is marked as sensitive; copies that the HTTP library makes of headers are not wiped.
 ///
 /// ```
 /// use amie_usage::ApiKey;
@@ -141,8 +142,47 @@ impl ApiKey {
     }
 
     /// A text that somebody else wrote, without the key, should it have come back in it.
+    ///
+    /// It is looked for as it is, and as JSON, HTML and addresses would write it.
     pub(crate) fn redact(&self, text: &str) -> String {
-        text.replace(self.expose(), "****")
+        let mut text = text.to_owned();
+        self.redact_in_place(&mut text);
+        text
+    }
+
+    /// The same; a text without the key is not copied.
+    pub(crate) fn redact_in_place(&self, text: &mut String) {
+        let key = self.expose();
+        let escaped = |escape: fn(char) -> Option<&'static str>| {
+            let mut out = Zeroizing::new(String::with_capacity(key.len() * 6));
+            for character in key.chars() {
+                match escape(character) {
+                    Some(escaped) => out.push_str(escaped),
+                    None => out.push(character),
+                }
+            }
+            out
+        };
+        let json = escaped(|character| match character {
+            '"' => Some("\\\""),
+            '\\' => Some("\\\\"),
+            _ => None,
+        });
+        let html = escaped(|character| match character {
+            '&' => Some("&amp;"),
+            '<' => Some("&lt;"),
+            '>' => Some("&gt;"),
+            '"' => Some("&quot;"),
+            '\'' => Some("&#39;"),
+            _ => None,
+        });
+        let address =
+            Zeroizing::new(url::form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>());
+        for written in [key, json.as_str(), html.as_str(), address.as_str()] {
+            if text.contains(written) {
+                *text = text.replace(written, "****");
+            }
+        }
     }
 
     fn checked(bytes: &[u8], origin: &str) -> Result<Self, KeyError> {
@@ -250,5 +290,15 @@ mod tests {
         let key = ApiKey::new("s3cr3t").unwrap();
         assert!(!format!("{key:?} {:#?}", Some(&key)).contains("s3cr3t"));
         assert_eq!(key.redact("bad key s3cr3t!"), "bad key ****!");
+        let odd = ApiKey::new(r#"a"b\c&d<e/f=g"#).unwrap();
+        for written in [
+            r#"a"b\c&d<e/f=g"#,
+            r#"{"key":"a\"b\\c&d<e/f=g"}"#,
+            "<p>a&quot;b\\c&amp;d&lt;e/f=g</p>",
+            "https://h/?key=a%22b%5Cc%26d%3Ce%2Ff%3Dg&x=1",
+        ] {
+            let redacted = odd.redact(written);
+            assert!(redacted.contains("****") && !redacted.contains('g'), "{redacted}");
+        }
     }
 }

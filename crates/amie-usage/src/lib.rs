@@ -2,6 +2,8 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
@@ -13,7 +15,13 @@ mod delivery;
 mod key;
 #[cfg(feature = "client")]
 mod outcome;
+#[cfg(feature = "client")]
+mod pace;
+#[cfg(feature = "client")]
+mod pages;
 mod record;
+#[cfg(feature = "client")]
+mod refusals;
 #[cfg(feature = "client")]
 mod retry;
 pub mod wire;
@@ -29,10 +37,12 @@ pub use delivery::{Cancel, Delivery, Limits, RecordOutcome, Stop, deliver};
 pub use key::{ApiKey, KeyError};
 #[cfg(feature = "client")]
 pub use outcome::{Refused, SendOutcome};
+#[cfg(feature = "client")]
+pub use pages::LoadedPages;
 pub use record::{
     AdjustmentType, AdjustmentUsageRecord, ComputeAttributes, ComputeUsageRecord, StorageAttributes,
     StorageUsageRecord, UsageType,
 };
 #[cfg(feature = "client")]
-pub use retry::RetryBudget;
+pub use retry::{RetryBudget, ask};
 pub use wire::{FailedRecord, LoadedPage, LoadedRecord, ResourceStatus, StatusError};

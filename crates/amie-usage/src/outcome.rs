@@ -105,6 +105,11 @@ impl Answer {
         wire::is_html(self.content_type.as_deref(), &self.body)
     }
 
+    /// True for 204, with which an empty list may be answered.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.status == 204
+    }
+
     /// What the answer says, fit for people; the key, should the service repeat it, is taken out first.
     pub(crate) fn reason(&self, key: &ApiKey) -> String {
         clean(&wire::error_text(&self.body), key)
@@ -146,7 +151,9 @@ impl Answer {
 
 /// Somebody else's text without the key, bounded and escaped.
 pub(crate) fn clean(text: &str, key: &ApiKey) -> String {
-    wire::printable(&key.redact(text), REASON_CHARS)
+    // Far more than is shown, so that no part of a key is left at the cut; a text of megabytes need not be copied.
+    let end = text.char_indices().nth(64 * 1024).map_or(text.len(), |(at, _)| at);
+    wire::printable(&key.redact(text.get(..end).unwrap_or(text)), REASON_CHARS)
 }
 
 /// What an answer to a POST of these records means.

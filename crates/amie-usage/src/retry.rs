@@ -1,13 +1,16 @@
-//! Whether to try again, decided here and nowhere else, from the typed outcome of one POST.
+//! Whether to try again, decided here and nowhere else, from the typed outcome of one request.
 
-use crate::SendOutcome;
+use crate::refusals::Refusals;
 use crate::wire::Resend;
+use crate::{CallError, Cancel, SendOutcome, Stop};
 use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many times, how soon and for how long a run tries again. One budget serves all deliveries of a run, so that an
-/// outage costs a run its budget once, and not once for each batch.
+/// outage costs a run its budget once, and not once for each batch. What one delivery of the run learns about the service,
+/// that it refuses the key or everything, the others know through the budget that they share.
 ///
 /// ```
 /// use amie_usage::RetryBudget;
@@ -23,6 +26,8 @@ pub struct RetryBudget {
     longest: Duration,
     delivery_limit: Duration,
     jitter: AtomicU64,
+    pub(crate) refusals: Refusals,
+    stopped: OnceLock<(Stop, String)>,
 }
 
 impl Default for RetryBudget {
@@ -46,6 +51,8 @@ impl RetryBudget {
             longest: Duration::from_secs(120),
             delivery_limit: Duration::from_secs(300),
             jitter: AtomicU64::new(seed),
+            refusals: Refusals::default(),
+            stopped: OnceLock::new(),
         }
     }
 
@@ -90,6 +97,17 @@ impl RetryBudget {
     #[must_use]
     pub fn delivery_limit(&self) -> Duration {
         self.delivery_limit
+    }
+
+    /// No delivery of this run posts any more.
+    pub(crate) fn stop(&self, stop: Stop, reason: String) {
+        // Where two find something wrong at once, the first word stands.
+        let _ = self.stopped.set((stop, reason));
+    }
+
+    /// Why no delivery of this run posts any more.
+    pub(crate) fn stopped(&self) -> Option<&(Stop, String)> {
+        self.stopped.get()
     }
 
     fn take(&self) -> bool {
@@ -148,12 +166,61 @@ pub(crate) fn next(outcome: &SendOutcome, resend: Resend, attempt: u32, budget: 
     if maybe_stored && resend == Resend::ConfirmFirst {
         return Next::GiveUp;
     }
+    again(attempt, retry_after, budget).map_or(Next::GiveUp, Next::Again)
+}
+
+/// The wait before another attempt, paid for from the budget; none where there is to be no other.
+fn again(attempt: u32, retry_after: Option<Duration>, budget: &RetryBudget) -> Option<Duration> {
     if attempt >= budget.attempts {
-        return Next::GiveUp;
+        return None;
     }
-    match budget.wait(attempt, retry_after) {
-        Some(wait) if budget.take() => Next::Again(wait),
-        _ => Next::GiveUp,
+    let wait = budget.wait(attempt, retry_after)?;
+    budget.take().then_some(wait)
+}
+
+/// Makes a call, and makes it again where that may help: after a busy service or a broken connection, within the budget, with
+/// the same waits as a message. For the calls that may be made twice, which are all but sending.
+///
+/// ```no_run
+/// # async fn example(client: amie_usage::Client) -> Result<(), amie_usage::CallError> {
+/// use amie_usage::{Cancel, RetryBudget, ask};
+/// let (budget, cancel) = (RetryBudget::new(10), Cancel::new());
+/// let failed = ask(&budget, &cancel, async || client.failed().await).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// The last error, where trying again does not help, is not allowed any more, or `cancel` was called.
+pub async fn ask<T>(
+    budget: &RetryBudget,
+    cancel: &Cancel,
+    mut call: impl AsyncFnMut() -> Result<T, CallError>,
+) -> Result<T, CallError> {
+    let mut attempt: u32 = 0;
+    loop {
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        attempt = attempt.saturating_add(1);
+        let wait = match &error {
+            CallError::Busy { retry_after, .. } => again(attempt, *retry_after, budget),
+            CallError::Unreachable { .. } => again(attempt, None, budget),
+            // The same question gets the same answer.
+            CallError::NotOffered { .. }
+            | CallError::KeyRefused { .. }
+            | CallError::Refused { .. }
+            | CallError::Proxy { .. }
+            | CallError::Unreadable { .. }
+            | CallError::Impossible { .. } => None,
+        };
+        let Some(wait) = wait.filter(|_| !cancel.is_cancelled()) else { return Err(error) };
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(attempt, wait_ms, %error, "asking again");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = cancel.cancelled() => return Err(error),
+        }
     }
 }
 
@@ -171,7 +238,7 @@ mod tests {
         SendOutcome::Unknown { reason: String::new() }
     }
 
-    fn again(next: &Next) -> bool {
+    fn is_again(next: &Next) -> bool {
         matches!(next, Next::Again(_))
     }
 
@@ -179,13 +246,13 @@ mod tests {
     fn what_may_have_been_stored_is_sent_again_only_where_that_overwrites() {
         let budget = RetryBudget::new(100);
         for outcome in [busy(true, None), unknown()] {
-            assert!(again(&next(&outcome, Resend::Overwrite, 1, &budget)), "{outcome:?}");
+            assert!(is_again(&next(&outcome, Resend::Overwrite, 1, &budget)), "{outcome:?}");
             assert_eq!(next(&outcome, Resend::ConfirmFirst, 1, &budget), Next::GiveUp, "{outcome:?}");
         }
         let not_sent = SendOutcome::NotSent { reason: String::new() };
         for outcome in [busy(false, None), not_sent] {
             for resend in [Resend::Overwrite, Resend::ConfirmFirst] {
-                assert!(again(&next(&outcome, resend, 1, &budget)), "{outcome:?} {resend:?}");
+                assert!(is_again(&next(&outcome, resend, 1, &budget)), "{outcome:?} {resend:?}");
             }
         }
     }
@@ -210,11 +277,11 @@ mod tests {
     fn a_budget_ends() {
         let budget = RetryBudget::new(2);
         let outcomes: Vec<_> =
-            (0..4).map(|_| again(&next(&unknown(), Resend::Overwrite, 1, &budget))).collect();
+            (0..4).map(|_| is_again(&next(&unknown(), Resend::Overwrite, 1, &budget))).collect();
         assert_eq!(outcomes, [true, true, false, false]);
         let budget = RetryBudget::new(100).with_attempts(3);
         let outcomes: Vec<_> =
-            (1..5).map(|attempt| again(&next(&unknown(), Resend::Overwrite, attempt, &budget))).collect();
+            (1..5).map(|attempt| is_again(&next(&unknown(), Resend::Overwrite, attempt, &budget))).collect();
         assert_eq!(outcomes, [true, true, false, false]);
     }
 

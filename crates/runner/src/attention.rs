@@ -116,6 +116,9 @@ fn hold_advice(reason: &str) -> &'static str {
         "above-max-charge" => {
             "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
         }
+        "above-max-cores" | "above-max-hours" => {
+            "no run can have used that: look at the source's text; then `amie-runner held waive KEY --reason '...'`, or approve it"
+        }
         "log-incomplete" => {
             "give the source the log's earlier days and read it again; or charge it by hand, then waive it"
         }

@@ -68,8 +68,10 @@ pub fn dry_run<E>(
             ..LeaseRequest::new(usage_type, now)
         };
         while let Some(leased) = ledger.lease(&request)? {
-            let records = leased.records.iter().map(|record| record.payload.as_slice());
-            emit(&wire::message_body(usage_type, records)).map_err(DryRunError::Emit)?;
+            let records: Vec<_> =
+                leased.records.iter().map(|record| api.wire.as_sent(&record.payload)).collect();
+            emit(&wire::message_body(usage_type, records.iter().map(AsRef::as_ref)))
+                .map_err(DryRunError::Emit)?;
             found.messages += 1;
             found.records += leased.records.len() as u64;
             let outcomes = vec![RecordOutcome::Accepted; leased.records.len()];

@@ -14,7 +14,6 @@ use crate::plan::Planned;
 use crate::reconcile::{Reconciliation, reconcile};
 use crate::stored::StoredRun;
 use crate::submit::{Submission, submit};
-use amie_usage::wire::{Resend, ResendRules, Settings};
 use amie_usage::{ApiKey, Cancel, Client, ClientConfig, Stop, UsageType};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,15 +76,6 @@ pub fn api_key(source: &KeySource) -> Result<ApiKey, String> {
 /// # Errors
 /// In words: what is wrong with the key or the address.
 pub fn client(config: &Config, api: &Api, key: ApiKey) -> Result<Client, String> {
-    let rule = |usage_type| if api.may_resend(usage_type) { Resend::Overwrite } else { Resend::ConfirmFirst };
-    let settings = Settings {
-        resend: ResendRules {
-            compute: rule(UsageType::Compute),
-            storage: rule(UsageType::Storage),
-            adjustment: rule(UsageType::Adjustment),
-        },
-        ..Settings::default()
-    };
     let client = ClientConfig {
         connect_timeout: api.connect_timeout,
         read_timeout: api.read_timeout,
@@ -93,7 +83,8 @@ pub fn client(config: &Config, api: &Api, key: ApiKey) -> Result<Client, String>
         ca_bundle: api.ca_bundle.clone(),
         allow_plain_http: api.allow_plain_http,
         user_agent: concat!("amie-runner/", env!("CARGO_PKG_VERSION")).to_owned(),
-        settings,
+        settings: api.wire.clone(),
+        min_interval: api.min_interval,
         ..ClientConfig::new(api.url.clone(), config.site.clone(), key)
     };
     Client::new(client).map_err(|error| error.to_string())

@@ -68,7 +68,9 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Plan(_) => Exit::Usage,
             // Nothing is lost: the other runner ends, the disk is cleaned up, and the next run goes on.
-            Self::Ledger(LedgerError::Busy { .. } | LedgerError::DiskFull { .. }) => Exit::Unreachable,
+            Self::Ledger(
+                LedgerError::Busy { .. } | LedgerError::DiskFull { .. } | LedgerError::NotWritten { .. },
+            ) => Exit::Unreachable,
             Self::Unreachable(_) | Self::Output { .. } => Exit::Unreachable,
             Self::Ledger(_) | Self::Imbalance(_) => Exit::Usage,
         }

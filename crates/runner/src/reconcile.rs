@@ -5,7 +5,9 @@
 use crate::clock;
 use crate::crash;
 use crate::ledger::{Confirmed, Ledger, LedgerError, Sighting};
-use amie_usage::{CallError, Cancel, Client, FailedRecord, LoadedQuery, LoadedRecord, UsageType};
+use amie_usage::{
+    CallError, Cancel, Client, FailedRecord, LoadedQuery, LoadedRecord, RetryBudget, UsageType, ask,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ const CLOCK_SKEW: i64 = 300;
 /// The furthest that is looked back, seconds: 90 days. What was accepted earlier and never loaded is reported as overdue;
 /// without a bound, one such record would make every night read the service's whole history.
 const FURTHEST: i64 = 90 * 86_400;
+
+/// Retries of one round of questions, and attempts of each: an answer that is not there tonight is there tomorrow.
+const RETRIES: u32 = 6;
+const ATTEMPTS: u32 = 3;
 
 /// What reconciling found.
 #[derive(Debug, Default)]
@@ -84,8 +90,12 @@ pub async fn reconcile(
             .map(|awaiting| awaiting.earliest_sent)
             .min();
         let since = |sent: i64| (sent - CLOCK_SKEW).max(clock::now() - FURTHEST);
-        let loads_from = earliest_compute.into_iter().chain(watched.take()).min();
-        ask(ledger, client, since(earliest), loads_from.map(since), &mut found).await?;
+        let loads_from = earliest_compute.into_iter().chain(watched).min().map(since);
+        let began = clock::now();
+        if round(ledger, client, since(earliest), loads_from, cancel, &mut found).await? {
+            ledger.looked_at_loads(began)?;
+            watched = None;
+        }
         let blocked = found.unreachable.is_some() || found.key_refused.is_some();
         // Loads of other types are not listed by the service: waiting for them is in vain.
         if blocked || earliest_compute.is_none() || started.elapsed() >= wait || cancel.is_cancelled() {
@@ -106,23 +116,26 @@ pub async fn reconcile(
     Ok(found)
 }
 
-/// One round of questions: failures and errors since `from`, loads of compute records since `loads_from`.
-async fn ask(
+/// One round of questions: failures and errors since `from`, loads of compute records since `loads_from`. True where
+/// all of the latter were shown.
+async fn round(
     ledger: &mut dyn Ledger,
     client: &Client,
     from: i64,
     loads_from: Option<i64>,
+    cancel: &Cancel,
     found: &mut Reconciliation,
-) -> Result<(), LedgerError> {
+) -> Result<bool, LedgerError> {
+    let budget = RetryBudget::new(RETRIES).with_attempts(ATTEMPTS);
     // Failures first: a record that failed and was sent again may be in both lists, and the load is the newer word.
-    match client.failed().await {
+    match ask(&budget, cancel, async || client.failed().await).await {
         Ok(failed) => {
             tell(ledger, failed.into_iter().filter_map(|record| failure(record, None)).collect(), found)?
         }
         Err(error) => found.problem("GET /usage/failed", error),
     }
     let now = clock::now();
-    match client.status(from, now + CLOCK_SKEW).await {
+    match ask(&budget, cancel, async || client.status(from, now + CLOCK_SKEW).await).await {
         Ok(resources) => {
             let errors = resources.into_iter().flat_map(|resource| resource.errors);
             let sightings = errors.flat_map(|error| {
@@ -133,25 +146,21 @@ async fn ask(
         }
         Err(error) => found.problem("GET /usage/status", error),
     }
-    let Some(loads_from) = loads_from else { return Ok(()) };
-    let began = clock::now();
-    let mut query = LoadedQuery { min_loaded_time: Some(loads_from), ..LoadedQuery::default() };
+    let Some(loads_from) = loads_from else { return Ok(false) };
+    let since = LoadedQuery { min_loaded_time: Some(loads_from), ..LoadedQuery::default() };
+    let mut pages = client.loaded_pages(since);
     loop {
-        match client.loaded(&query).await {
-            Ok(page) => {
+        match ask(&budget, cancel, async || pages.next().await).await {
+            Ok(None) => return Ok(true),
+            Ok(Some(page)) => {
                 if page.unreadable > 0 {
                     found.remarks.insert(format!("{} loaded records could not be read", page.unreadable));
                 }
-                query.offset += page.records.len() as u64 + page.unreadable;
-                let full = page.full && !page.records.is_empty();
                 tell(ledger, page.records.into_iter().map(load).collect(), found)?;
-                if !full {
-                    return ledger.looked_at_loads(began);
-                }
             }
             Err(error) => {
                 found.problem("GET /usage/loaded", error);
-                return Ok(());
+                return Ok(false);
             }
         }
     }

@@ -11,9 +11,6 @@ use amie_usage::{Cancel, Client, Delivery, Limits, RetryBudget, Stop, UsageType,
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Retries of one run, over all batches: enough to ride out a short outage, few enough not to hammer a dead service.
-const RETRIES: u32 = 40;
-
 /// What a round of sending did.
 #[derive(Debug, Default)]
 pub struct Submission {
@@ -48,7 +45,7 @@ pub async fn submit(
     let mut round = Round {
         client: client.clone(),
         limits: Limits { max_body_bytes: api.max_body_bytes, max_records: api.max_records },
-        budget: Arc::new(RetryBudget::new(RETRIES)),
+        budget: Arc::new(RetryBudget::new(api.retries)),
         cancel: cancel.clone(),
         lease_seconds: lease_seconds(api),
         flight: JoinSet::new(),
@@ -63,7 +60,7 @@ pub async fn submit(
 
 /// A lease outlives the longest delivery that can be going on under it, twice over.
 fn lease_seconds(api: &Api) -> u32 {
-    let longest = RetryBudget::new(RETRIES).delivery_limit() + api.total_timeout;
+    let longest = RetryBudget::new(api.retries).delivery_limit() + api.total_timeout;
     u32::try_from(longest.as_secs().saturating_mul(2)).unwrap_or(u32::MAX)
 }
 

@@ -56,10 +56,10 @@ impl FailedRecord {
         Self {
             usage_type,
             error: object
-                .text(&["Error", "error"])
-                .or_else(|| object.raw(&["Error", "error"]).map(str::to_owned))
+                .text(&["Error"])
+                .or_else(|| object.raw(&["Error"]).map(str::to_owned))
                 .unwrap_or_default(),
-            failed_record_id: object.text(&["FailedRecordID", "FailedRecordId"]).filter(|id| !id.is_empty()),
+            failed_record_id: object.text(&["FailedRecordID"]).filter(|id| !id.is_empty()),
             resource: object.text(&["Resource"]),
             local_record_id: object.text(&["LocalRecordID"]),
             submit_time,
@@ -171,11 +171,27 @@ pub fn read_sent(body: &[u8]) -> Result<Vec<FailedRecord>, Unreadable> {
     let refused = failures_under_keys(&object).ok_or_else(|| unreadable(body))?;
     let known = object.has(&["Message"]) || object.has(FAILED_KEYS);
     // `{"error": ...}` with 200 is no acceptance.
-    let in_error = object.raw(&["error", "Error"]).is_some();
-    if !known || (in_error && refused.is_empty()) {
+    let in_error = object.raw(&["Error"]).is_some();
+    // Nor is an answer that speaks of failures in a way that nobody has seen yet.
+    let speaks_of_more = object.others(FAILED_KEYS).any(|(key, value)| speaks_of_failures(key, value));
+    if !known || speaks_of_more || (in_error && refused.is_empty()) {
         return Err(unreadable(body));
     }
     Ok(refused)
+}
+
+/// True where a value that nobody asked for may name records that failed.
+fn speaks_of_failures(key: &str, value: &str) -> bool {
+    let nested = value.starts_with(['[', '{']) && value.len() > 2;
+    let names = |text: &str, words: &[&str]| {
+        let text = text.to_ascii_lowercase();
+        words.iter().any(|word| text.contains(word))
+    };
+    let records = value.starts_with('[') && value.contains('{');
+    nested
+        && (records
+            || names(key, &["fail", "error", "reject", "refuse", "invalid"])
+            || names(value, &["\"error", "fail", "recordid", "record_id"]))
 }
 
 /// Reads the body of `GET /usage/failed`.
@@ -285,10 +301,8 @@ fn loaded_record(json: &str) -> Option<LoadedRecord> {
 /// The failures under all keys that they come under; `None` where one of them holds something else than a list.
 fn failures_under_keys(object: &Object<'_>) -> Option<Vec<FailedRecord>> {
     let mut failures = Vec::new();
-    for key in FAILED_KEYS {
-        if let Some(json) = object.raw(&[key]) {
-            failures.extend(failures_in(json)?);
-        }
+    for json in FAILED_KEYS.iter().flat_map(|key| object.all(key)) {
+        failures.extend(failures_in(json)?);
     }
     Some(failures)
 }

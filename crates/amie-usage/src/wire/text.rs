@@ -25,7 +25,7 @@ pub fn error_text(body: &[u8]) -> String {
         };
     }
     let stated = Object::read(text)
-        .and_then(|object| object.text(&["error", "Error", "message", "Message", "detail", "title"]))
+        .and_then(|object| object.text(&["error", "message", "detail", "title"]))
         .filter(|stated| !stated.trim().is_empty());
     words_of(stated.as_deref().unwrap_or(text))
 }

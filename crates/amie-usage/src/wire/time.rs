@@ -1,7 +1,6 @@
 //! Times on the wire: ISO 8601 UTC, whole seconds, `2026-10-02T00:00:00Z`.
 
-use serde::{Deserialize, Deserializer, Serializer};
-use std::borrow::Cow;
+use serde::{Deserializer, Serializer};
 
 /// Writes epoch seconds as `2026-10-02T00:00:00Z`.
 ///
@@ -14,15 +13,30 @@ pub fn serialize<S: Serializer>(epoch: &i64, serializer: S) -> Result<S::Ok, S::
     }
 }
 
-/// Reads ISO 8601 with `Z` or an offset.
+/// Reads ISO 8601 with `Z` or an offset, or epoch seconds as a number.
 ///
 /// # Errors
-/// Where the text is no such time.
+/// Where the value is no such time.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let text = Cow::<str>::deserialize(deserializer)?;
-    parse_time(&text).ok_or_else(|| {
-        serde::de::Error::custom(format_args!("\"{text}\" is not a time like 2026-10-02T00:00:00Z"))
-    })
+    struct Time;
+    impl serde::de::Visitor<'_> for Time {
+        type Value = i64;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a time like 2026-10-02T00:00:00Z")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<i64, E> {
+            let not_a_time =
+                || format!("\"{}\" is not a time like 2026-10-02T00:00:00Z", super::printable(text, 40));
+            parse_time(text.trim()).ok_or_else(|| E::custom(not_a_time()))
+        }
+        fn visit_i64<E: serde::de::Error>(self, epoch: i64) -> Result<i64, E> {
+            Ok(epoch)
+        }
+        fn visit_u64<E: serde::de::Error>(self, epoch: u64) -> Result<i64, E> {
+            i64::try_from(epoch).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(Time)
 }
 
 /// Epoch seconds as `2026-10-02T00:00:00Z`; `None` outside the years 0 to 9999.

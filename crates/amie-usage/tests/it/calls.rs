@@ -1,7 +1,7 @@
 //! The calls beside sending: what is asked, and what is made of the answers.
 
 use crate::server::{Reply, Server};
-use amie_usage::{CallError, Decimal, LoadedQuery};
+use amie_usage::{CallError, Cancel, Decimal, LoadedPages, LoadedQuery, RetryBudget, ask};
 use std::time::Duration;
 
 #[tokio::test]
@@ -86,6 +86,118 @@ async fn loaded_records_come_in_pages() {
             "/api/v1_test/usage/loaded?Limit=25000&Offset=0",
         ]
     );
+}
+
+/// A service with ten loaded records and a limit of its own; what a page asked for.
+async fn ten_records(most: usize, offset_name: &'static str) -> Server {
+    Server::new(move |request| {
+        let number = |name: &str, default: usize| {
+            let pairs = request.target.split(['?', '&']);
+            let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            values.next().map_or(default, |value| value.parse().unwrap())
+        };
+        let (offset, limit) = (number(offset_name, 0), number("Limit", most).min(most));
+        let records: Vec<String> = (0..10)
+            .skip(offset)
+            .take(limit)
+            .map(|id| format!(r#"{{"LocalRecordID":{id},"Resource":"cpu","Charge":{id}}}"#))
+            .collect();
+        Reply::json(200, &format!(r#"{{"Records":[{}]}}"#, records.join(",")))
+    })
+    .await
+}
+
+async fn all(pages: &mut LoadedPages) -> Result<Vec<String>, CallError> {
+    let mut ids = Vec::new();
+    while let Some(page) = pages.next().await? {
+        ids.extend(page.records.into_iter().map(|record| record.local_record_id));
+    }
+    Ok(ids)
+}
+
+#[tokio::test]
+async fn loaded_records_are_read_to_the_end_whatever_the_page() {
+    let everything: Vec<String> = (0..10).map(|id| id.to_string()).collect();
+    // Pages that fill, pages of the service's own smaller limit, one page, pages of one.
+    for (most, limit) in [(100, 5), (4, 25_000), (100, 100), (100, 1), (3, 3)] {
+        let server = ten_records(most, "Offset").await;
+        let query = LoadedQuery { limit: Some(limit), ..LoadedQuery::default() };
+        let ids = all(&mut server.client().loaded_pages(query)).await;
+        assert_eq!(ids.unwrap(), everything, "{most} {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_walk_goes_on_where_another_stopped() {
+    let server = ten_records(4, "Offset").await;
+    let mut pages = server.client().loaded_pages(LoadedQuery::default());
+    assert_eq!(pages.next().await.unwrap().unwrap().records.len(), 4);
+    let position = pages.position().clone();
+    assert_eq!(position.offset, 4);
+    assert_eq!(
+        all(&mut server.client().loaded_pages(position)).await.unwrap(),
+        ["4", "5", "6", "7", "8", "9"]
+    );
+    // Behind the end there is nothing, and nobody is asked again.
+    assert_eq!(all(&mut pages).await.unwrap().len(), 6);
+    let asked = server.requests().len();
+    assert_eq!(pages.next().await, Ok(None));
+    assert_eq!(server.requests().len(), asked);
+    // After an error, the same page is asked for again.
+    let server = Server::script(vec![Reply::json(503, ""), Reply::json(200, "[]")]).await;
+    let mut pages = server.client().loaded_pages(LoadedQuery { offset: 7, ..LoadedQuery::default() });
+    assert!(pages.next().await.is_err());
+    assert_eq!(pages.next().await, Ok(None));
+    let requests = server.requests();
+    assert_eq!(requests[0].target, requests[1].target);
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_know_the_offset_is_not_asked_for_ever() {
+    for most in [4, 100] {
+        let server = ten_records(most, "Skip").await;
+        let error = all(&mut server.client().loaded_pages(LoadedQuery::default())).await.unwrap_err();
+        assert!(error.to_string().contains("another name for the parameter \"Offset\""), "{error}");
+        assert_eq!(server.requests().len(), 2);
+        let mut config = server.config();
+        config.settings.loaded_offset = "Skip".to_owned();
+        let client = amie_usage::Client::new(config).unwrap();
+        assert_eq!(all(&mut client.loaded_pages(LoadedQuery::default())).await.unwrap().len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn calls_are_made_again_where_that_may_help() {
+    let budget = RetryBudget::new(3).with_backoff(Duration::from_millis(1), Duration::from_secs(2));
+    let cancel = Cancel::new();
+    let busy = Reply::full(503, "Retry-After: 0\r\n", "");
+    let server = Server::script(vec![busy.clone(), Reply::Close, Reply::json(200, "[]")]).await;
+    let client = server.client();
+    assert_eq!(ask(&budget, &cancel, async || client.failed().await).await, Ok(vec![]));
+    assert_eq!((server.requests().len(), budget.left()), (3, 1));
+
+    // The budget is that of the run; what does not help is not tried.
+    let server = Server::script(vec![busy.clone()]).await;
+    let client = server.client();
+    assert!(ask(&budget, &cancel, async || client.failed().await).await.is_err());
+    assert_eq!((server.requests().len(), budget.left()), (2, 0));
+    for reply in [Reply::json(403, "{}"), Reply::json(404, ""), Reply::json(400, ""), Reply::html(200, "<p>")]
+    {
+        let budget = RetryBudget::new(3);
+        let server = Server::script(vec![reply]).await;
+        let client = server.client();
+        assert!(ask(&budget, &cancel, async || client.status(0, 1).await).await.is_err());
+        assert_eq!((server.requests().len(), budget.left()), (1, 3));
+    }
+    // Longer than the run is willing to wait, or cancelled: no other try.
+    let long = Reply::full(429, "Retry-After: 3600\r\n", "");
+    cancel.cancel();
+    for (reply, cancel) in [(long, Cancel::new()), (busy, cancel)] {
+        let server = Server::script(vec![reply]).await;
+        let client = server.client();
+        assert!(ask(&RetryBudget::new(3), &cancel, async || client.failed().await).await.is_err());
+        assert_eq!(server.requests().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,12 @@
 
 use crate::server::{Reply, Request, Server, config};
 use amie_usage::{
-    Cancel, Client, Delivery, Limits, RecordOutcome, RetryBudget, Stop, UsageType, deliver, wire,
+    Cancel, Client, ClientConfig, Delivery, Limits, RecordOutcome, RetryBudget, Stop, UsageType, deliver,
+    wire,
 };
-use std::sync::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Records of one length, with `LocalReference` and `LocalRecordID` "0", "1", ...
@@ -175,10 +178,154 @@ async fn five_single_refusals_with_one_text_stop_and_mark_nothing() {
         );
         assert!(refused(&delivery).is_empty());
         assert_eq!(not_sent(&delivery), 1000);
-        let alone = server.requests().iter().filter(|request| ids(request).len() == 1).count();
-        assert_eq!(alone, 5);
+        let alone: Vec<usize> =
+            server.requests().iter().map(ids).filter(|ids| ids.len() == 1).map(|ids| ids[0]).collect();
+        // Five by bisecting, and five from all over what was left.
+        assert_eq!(alone.len(), 10);
+        assert!(alone[5] == 999 && alone[7] > 300 && alone[7] < 700, "{alone:?}");
         assert!(delivery.posts < 30, "{}", delivery.posts);
     }
+}
+
+#[tokio::test]
+async fn records_that_are_wrong_in_one_way_are_refused_where_others_are_taken() {
+    // The tasks of one array, side by side: at the beginning, in the middle, and many of them.
+    for guilty in [0..5, 500..507, 300..400] {
+        let guilty: Vec<usize> = guilty.collect();
+        let server = strict(&guilty, |_| "Username mallory is not known".to_owned()).await;
+        let delivery = deliver_all(&server.client(), UsageType::Compute, &records(1000)).await;
+        assert_eq!((refused(&delivery), accepted(&delivery)), (guilty.clone(), 1000 - guilty.len()));
+        assert_eq!(delivery.stop, None);
+        let innocent: Vec<usize> = (0..1000).filter(|id| !guilty.contains(id)).collect();
+        assert_eq!(taken(&server, &guilty), innocent, "each once");
+        // At most 2 log2(1000) posts a guilty record, and one probe for five of them.
+        assert!(delivery.posts as usize <= 22 + guilty.len() * 11 / 5 + 20, "{}", delivery.posts);
+    }
+}
+
+#[tokio::test]
+async fn five_at_the_very_end_wait_for_a_run_that_has_others_behind_them() {
+    let guilty: Vec<usize> = (95..100).collect();
+    let server = strict(&guilty, |_| "no".to_owned()).await;
+    let client = server.client();
+    let delivery = deliver_all(&client, UsageType::Storage, &records(100)).await;
+    assert_eq!((accepted(&delivery), not_sent(&delivery), refused(&delivery).len()), (95, 5, 0));
+    assert!(matches!(&delivery.stop, Some(Stop::SomethingWrong { text }) if text.ends_with(": no")));
+    // The next run leases them again, with what came since.
+    let next = deliver_all(&client, UsageType::Storage, &records(120)[95..]).await;
+    assert_eq!((refused(&next), accepted(&next), &next.stop), (vec![0, 1, 2, 3, 4], 20, &None));
+}
+
+#[tokio::test]
+async fn refusals_are_counted_over_the_whole_run() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let now_broken = Arc::clone(&broken);
+    let server = Server::new(move |request| {
+        if now_broken.load(Ordering::SeqCst) || ids(request).contains(&9) {
+            Reply::json(400, r#"{"error":"no such table"}"#)
+        } else {
+            Reply::taken()
+        }
+    })
+    .await;
+    let (client, budget, records) = (server.client(), budget(), records(20));
+    let run = async |part: Range<usize>| {
+        deliver(
+            &client,
+            UsageType::Compute,
+            &slices(&records)[part],
+            &Limits::default(),
+            &budget,
+            &Cancel::new(),
+        )
+        .await
+    };
+    let first = run(8..10).await;
+    assert_eq!((refused(&first), first.stop), (vec![1], None));
+    // Then the service refuses everything. Four more are one too many; the first is a mark that was made before.
+    broken.store(true, Ordering::SeqCst);
+    let second = run(0..3).await;
+    assert_eq!((refused(&second), second.stop), (vec![0, 1, 2], None));
+    let third = run(10..20).await;
+    assert_eq!((refused(&third), not_sent(&third)), (vec![], 10));
+    assert!(matches!(third.stop, Some(Stop::SomethingWrong { .. })), "{third:?}");
+    // The others of this run do not even try; another run does.
+    let posts = server.requests().len();
+    let fourth = run(10..20).await;
+    assert_eq!((not_sent(&fourth), fourth.posts, &fourth.stop), (10, 0, &third.stop));
+    assert_eq!(server.requests().len(), posts);
+    broken.store(false, Ordering::SeqCst);
+    assert_eq!(accepted(&deliver_all(&client, UsageType::Compute, &records[10..]).await), 10);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_tried_once_by_a_run() {
+    let server = Server::script(vec![Reply::json(401, "{}")]).await;
+    let (client, budget, records) = (server.client(), budget(), records(2));
+    for posts in [1, 0, 0] {
+        let limits = Limits::default();
+        let delivery =
+            deliver(&client, UsageType::Compute, &slices(&records), &limits, &budget, &Cancel::new()).await;
+        assert_eq!((delivery.posts, delivery.stop), (posts, Some(Stop::KeyRefused)));
+    }
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn charges_go_out_as_the_settings_say() {
+    let records: Vec<Vec<u8>> = (0..3)
+        .map(|id| {
+            format!(r#"{{"LocalRecordID":"{id}","Charge":"{id}.25","LocalReference":"\"Charge\":\"1\""}}"#)
+                .into_bytes()
+        })
+        .collect();
+    for (form, charge) in [(wire::ChargeForm::String, r#""2.25""#), (wire::ChargeForm::Number, "2.25")] {
+        let server = Server::script(vec![Reply::taken()]).await;
+        let mut config = server.config();
+        config.settings.charge = form;
+        let client = Client::new(config).unwrap();
+        assert_eq!(accepted(&deliver_all(&client, UsageType::Adjustment, &records).await), 3);
+        client.send(UsageType::Adjustment, &slices(&records)).await;
+        let requests = server.requests();
+        assert_eq!(requests[0].body, requests[1].body);
+        let body = String::from_utf8(requests[0].body.clone()).unwrap();
+        let last =
+            format!(r#"{{"LocalRecordID":"2","Charge":{charge},"LocalReference":"\"Charge\":\"1\""}}]}}"#);
+        assert!(body.ends_with(&last), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn requests_keep_their_distance() {
+    let server = Server::script(vec![Reply::taken()]).await;
+    let config = ClientConfig { min_interval: Duration::from_millis(100), ..server.config() };
+    let client = Client::new(config).unwrap();
+    let started = Instant::now();
+    let limits = Limits { max_records: 1, ..Limits::default() };
+    let (records, budget, cancel) = (records(3), budget(), Cancel::new());
+    let (one, two) = (slices(&records), slices(&records[..2]));
+    // Two deliveries and a call, all with clones of one client.
+    let also = client.clone();
+    let (first, second, failed) = tokio::join!(
+        deliver(&client, UsageType::Compute, &one, &limits, &budget, &cancel),
+        deliver(&also, UsageType::Compute, &two, &limits, &budget, &cancel),
+        also.failed(),
+    );
+    assert_eq!((accepted(&first), accepted(&second), failed.is_err()), (3, 2, false));
+    assert!(started.elapsed() >= Duration::from_millis(500), "six requests: {:?}", started.elapsed());
+
+    // Nobody waits for a turn behind a cancel.
+    let config = ClientConfig { min_interval: Duration::from_secs(60), ..server.config() };
+    let client = Client::new(config).unwrap();
+    let cancel = Cancel::new();
+    let started = Instant::now();
+    let (delivery, ()) =
+        tokio::join!(deliver(&client, UsageType::Compute, &one, &limits, &budget, &cancel), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            cancel.cancel();
+        });
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!((accepted(&delivery), not_sent(&delivery), delivery.posts), (1, 2, 1));
 }
 
 #[tokio::test]

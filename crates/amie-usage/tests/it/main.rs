@@ -14,4 +14,5 @@ mod delivery; // batches: splitting, bisecting, trying again, stopping
 mod environment; // keys, credentials and proxies from the environment
 mod law; // random faults: what is reported is never more than what is true
 mod secrecy; // the key is shown nowhere
+mod shapes; // every call against every kind of answer
 mod tls; // certificates

@@ -82,6 +82,11 @@ pub(crate) fn resource<'a>(list: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     message::resource(list, name)
 }
 
+/// See [`Run::resource_size`].
+pub(crate) fn size(text: &[u8]) -> Option<u64> {
+    value::whole("Resource_List", text, value::size, "a size like 10gb").ok()
+}
+
 /// Reads blocks of an accounting log. It has no options yet.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -54,11 +54,14 @@ impl ConfigError {
 pub(super) struct Text {
     name: String,
     text: Arc<String>,
+    /// The same with secrets masked, byte for byte as long.
+    shown: Arc<String>,
 }
 
 impl Text {
     pub(super) fn new(path: &Path, text: String) -> Self {
-        Self { name: path.display().to_string(), text: Arc::new(text) }
+        let shown = Arc::new(masked(&text));
+        Self { name: path.display().to_string(), text: Arc::new(text), shown }
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -76,12 +79,54 @@ impl Text {
         let len = self.text.get(start..start + len).and_then(|text| text.find('\n')).unwrap_or(len);
         ConfigError {
             message: format!("{}:{line}:{column}: {message}", self.name),
-            source_code: Some(NamedSource::new(&self.name, Arc::clone(&self.text)).with_language("toml")),
+            source_code: Some(NamedSource::new(&self.name, Arc::clone(&self.shown)).with_language("toml")),
             span: Some((start, len).into()),
             help: None,
             others: Vec::new(),
         }
     }
+}
+
+/// The text with asterisks for what may be a secret: people put keys and passwords into a configuration that has other places
+/// for them, and an error shows the lines around it.
+fn masked(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (line, secret) = match line.split_once('=') {
+            Some((name, value)) if is_secret(name) => {
+                let start = value.find(['"', '\'']).map_or(0, |quote| quote + 1);
+                let end = value.rfind(['"', '\'']).unwrap_or(start).max(start);
+                (line, Some(name.len() + 1 + start..name.len() + 1 + end))
+            }
+            // user:password@ in an address
+            _ => (line, password(line)),
+        };
+        match secret {
+            Some(secret) => {
+                shown.push_str(line.get(..secret.start).unwrap_or_default());
+                shown.extend(std::iter::repeat_n('*', secret.len()));
+                shown.push_str(line.get(secret.end..).unwrap_or_default());
+            }
+            None => shown.push_str(line),
+        }
+    }
+    shown
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+    let place = ["key_file", "key_env", "key_credential", "key_header"].contains(&name.as_str());
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let words = ["key", "secret", "token", "password", "passwd"];
+    !place && plain && words.iter().any(|word| name.contains(word))
+}
+
+fn password(line: &str) -> Option<Range<usize>> {
+    let user = line.find("://")? + 3;
+    let end = user + line.get(user..)?.find(['/', '"', '\'', '?', '#']).unwrap_or(line.len() - user);
+    let at = user + line.get(user..end)?.rfind('@')?;
+    let start = user + line.get(user..at)?.find(':')? + 1;
+    Some(start..at)
 }
 
 /// The candidate nearest to a misspelt word, if one is near.

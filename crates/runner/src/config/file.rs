@@ -3,6 +3,7 @@
 //! Values that messages may have to point at are `Spanned`. Numbers that take part in charges are kept as
 //! `Spanned<toml::Value>` and read from the file's own text, so that no floating point comes near them.
 
+use amie_usage::wire::{self, Settings};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,8 @@ pub(super) struct File {
     pub(super) users: Users,
     #[serde(default)]
     pub(super) source: Vec<Spanned<Source>>,
+    #[serde(default)]
+    pub(super) node_type: Vec<Spanned<NodeType>>,
     #[serde(default)]
     pub(super) resource: Vec<Spanned<Resource>>,
     #[serde(default)]
@@ -50,6 +53,9 @@ pub(super) struct Api {
     pub(super) concurrency: Option<Spanned<usize>>,
     #[serde(default)]
     pub(super) resend: Resend,
+    pub(super) wire: Option<Spanned<Settings>>,
+    pub(super) retries: Option<u32>,
+    pub(super) max_requests_per_minute: Option<Spanned<usize>>,
     pub(super) ca_bundle: Option<PathBuf>,
     #[serde(default)]
     pub(super) allow_plain_http: bool,
@@ -61,16 +67,9 @@ pub(super) struct Api {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Resend {
-    pub(super) compute: Option<ResendRule>,
-    pub(super) storage: Option<ResendRule>,
-    pub(super) adjustment: Option<ResendRule>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ResendRule {
-    Overwrite,
-    ConfirmFirst,
+    pub(super) compute: Option<wire::Resend>,
+    pub(super) storage: Option<wire::Resend>,
+    pub(super) adjustment: Option<wire::Resend>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,6 +114,7 @@ pub(super) struct Skip {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Users {
     pub(super) table: Option<Spanned<PathBuf>>,
+    pub(super) pi_fallback: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,6 +132,8 @@ pub(super) struct Source {
     pub(super) framing: Option<Spanned<String>>,
     pub(super) columns: Option<Vec<String>>,
     pub(super) local_record_id: Option<Spanned<String>>,
+    pub(super) parent_record_id: Option<Spanned<String>>,
+    pub(super) account_case: Option<Spanned<String>>,
     pub(super) forgeable: Option<Spanned<String>>,
     pub(super) job_name: Option<bool>,
     pub(super) project_from: Option<Vec<Spanned<String>>>,
@@ -192,10 +194,30 @@ impl<'de> Deserialize<'de> for CollectedAt {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct NodeType {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) cluster: OneOrMany,
+    #[serde(default, alias = "queue")]
+    pub(super) partition: OneOrMany,
+    #[serde(default)]
+    pub(super) hosts: OneOrMany,
+    pub(super) cores: Option<u64>,
+    pub(super) gpus: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Resource {
     pub(super) name: Spanned<String>,
     #[serde(default)]
     pub(super) when: When,
+    pub(super) cores_per_node: Option<u64>,
+    pub(super) gpus_per_node: Option<u64>,
+    pub(super) supplied: Option<Spanned<PathBuf>>,
+    pub(super) max_charge: Option<Spanned<toml::Value>>,
+    pub(super) max_cores: Option<u64>,
+    pub(super) max_hours: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub(super) rate: Vec<Spanned<Rate>>,
 }
@@ -283,6 +305,9 @@ pub(super) struct Policy {
     pub(super) boot_fail: Option<Spanned<String>>,
     pub(super) preempted: Option<Spanned<String>>,
     pub(super) requeued: Option<Spanned<String>>,
+    pub(super) resizing: Option<Spanned<String>>,
     pub(super) failed: Option<Spanned<String>>,
     pub(super) max_charge: Option<Spanned<toml::Value>>,
+    pub(super) max_cores: Option<u64>,
+    pub(super) max_hours: Option<Spanned<toml::Value>>,
 }

@@ -6,17 +6,20 @@
 mod error;
 mod file;
 mod tables;
+mod toml_string;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 
+use amie_usage::wire::{Resend, ResendRules, Settings};
 use amie_usage::{Decimal, UsageType};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use error::Text;
 use mapper::spec::{
-    Charged, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec, ResourceSpec, Rounding, RoundingMode,
-    RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule, SourceSpec, StorageSpec, When,
+    Charged, LimitsSpec, NodeTypeSpec, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec,
+    ResourceSpec, Rounding, RoundingMode, RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule,
+    SourceSpec, StorageSpec, When,
 };
 use mapper::{Rules, SourceRules};
 use parsers::OwnerKind;
@@ -64,8 +67,12 @@ pub struct Api {
     pub max_records: usize,
     /// POSTs in flight.
     pub concurrency: usize,
-    /// Types whose records may be sent again blindly, because the service overwrites.
-    pub overwrites: Vec<UsageType>,
+    /// What may differ on the wire, with the rule for each type of what may be sent again.
+    pub wire: Settings,
+    /// Retries of one run, over all its messages.
+    pub retries: u32,
+    /// The shortest time from the start of one request to that of the next; zero: none.
+    pub min_interval: Duration,
     /// Own CA bundle.
     pub ca_bundle: Option<PathBuf>,
     /// Plain HTTP to hosts other than this one.
@@ -82,7 +89,7 @@ impl Api {
     /// Whether an unknown outcome of this type may be answered by sending the same bytes again.
     #[must_use]
     pub fn may_resend(&self, usage_type: UsageType) -> bool {
-        self.overwrites.contains(&usage_type)
+        self.wire.resend.of(usage_type) == Resend::Overwrite
     }
 }
 
@@ -262,6 +269,7 @@ struct Spans {
     storage: Vec<(Range<usize>, Range<usize>)>,
     patterns: Vec<Range<usize>>,
     skips: Vec<Range<usize>>,
+    node_types: Vec<Range<usize>>,
 }
 
 struct RateSpans {
@@ -446,6 +454,7 @@ impl Reading<'_> {
         let policy = self.policy(&file.policy);
         spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
         spans.skips = file.projects.skip.iter().map(Spanned::span).collect();
+        spans.node_types = file.node_type.iter().map(Spanned::span).collect();
         if !self.errors.is_empty() {
             return None;
         }
@@ -476,6 +485,8 @@ impl Reading<'_> {
                 })
                 .collect(),
             users: users.flatten(),
+            pi_fallback: file.users.pi_fallback,
+            node_types: file.node_type.into_iter().map(Spanned::into_inner).map(node_type).collect(),
             resources: resources.into_iter().flatten().collect(),
             storage: storage.into_iter().flatten().collect(),
             policy,
@@ -524,13 +535,18 @@ impl Reading<'_> {
                 .and_then(|(_, rates)| rates.get(rate))
                 .map(|spans| spans.rate.clone())
         };
-        let formula = |start: Option<usize>, offset: usize, len: usize| {
-            // A TOML string begins with its quote; escapes in a formula would be strange and shift this a little.
-            start.map(|start| start + 1 + offset..start + 1 + offset + len.max(1))
+        let formula = |written: Option<Range<usize>>, offset: usize, len: usize| {
+            let written = written?;
+            let start = written.start;
+            let text = self.text.as_str().get(written)?;
+            let [from, to] =
+                [offset, offset + len].map(|offset| start + toml_string::written_at(text, offset));
+            Some(from..to.max(from + 1))
         };
         let span = match error.place {
             RulePlace::ProjectPattern { index } => spans.patterns.get(index).cloned(),
             RulePlace::SkipRule { index } => spans.skips.get(index).cloned(),
+            RulePlace::NodeType { index } => spans.node_types.get(index).cloned(),
             RulePlace::Resource { index } => resource(index),
             RulePlace::Rate { resource, rate: index } | RulePlace::Factor { resource, rate: index } => {
                 rate(resource, index)
@@ -540,19 +556,20 @@ impl Reading<'_> {
                     .resources
                     .get(resource)
                     .and_then(|(_, rates)| rates.get(rate))
-                    .map(|spans| spans.formula.start),
+                    .map(|spans| spans.formula.clone()),
                 offset,
                 len,
             ),
             RulePlace::Storage { index } => spans.storage.get(index).map(|(span, _)| span.clone()),
             RulePlace::StorageFormula { index, offset, len } => {
-                formula(spans.storage.get(index).map(|(_, formula)| formula.start), offset, len)
+                formula(spans.storage.get(index).map(|(_, formula)| formula.clone()), offset, len)
             }
             _ => None,
         };
         let at_line = match error.place {
             RulePlace::ProjectRow { line } => Some(("project table", line)),
             RulePlace::UserRow { line } => Some(("user table", line)),
+            RulePlace::SuppliedRow { line, .. } => Some(("table of supplied charges", line)),
             RulePlace::OwnerRow { line, .. } => Some(("owner table", line)),
             _ => None,
         };
@@ -596,27 +613,22 @@ impl Reading<'_> {
         let max_body_bytes = limit(&api.max_body_bytes, "max_body_bytes", 196_608, 64 << 20);
         let max_records = limit(&api.max_records, "max_records", 1000, 100_000);
         let concurrency = limit(&api.concurrency, "concurrency", 4, 64);
+        let per_minute = limit(&api.max_requests_per_minute, "max_requests_per_minute", 0, 60_000);
+        let per_minute = u32::try_from(per_minute).unwrap_or(u32::MAX);
+        let min_interval = Duration::from_secs(60).checked_div(per_minute).unwrap_or_default();
         if !api.url.get_ref().starts_with("http://") && !api.url.get_ref().starts_with("https://") {
             self.fail(api.url.span(), "url must begin with https://");
         }
-        let overwrite = Some(file::ResendRule::Overwrite);
-        let compute = api.resend.compute.or(overwrite);
-        let overwrites = [
-            (UsageType::Compute, compute),
-            (UsageType::Storage, api.resend.storage),
-            (UsageType::Adjustment, api.resend.adjustment),
-        ];
+        let wire = self.wire(&api);
         Some(Api {
             url: api.url.get_ref().trim_end_matches('/').to_owned(),
             key,
             max_body_bytes,
             max_records,
             concurrency,
-            overwrites: overwrites
-                .into_iter()
-                .filter(|(_, rule)| *rule == overwrite)
-                .map(|(kind, _)| kind)
-                .collect(),
+            wire,
+            retries: api.retries.unwrap_or(40),
+            min_interval,
             ca_bundle: api
                 .ca_bundle
                 .map(|path| if path.is_absolute() { path } else { self.folder.join(path) }),
@@ -625,6 +637,33 @@ impl Reading<'_> {
             read_timeout: Duration::from_secs(api.read_timeout_seconds.unwrap_or(60)),
             total_timeout: Duration::from_secs(api.total_timeout_seconds.unwrap_or(120)),
         })
+    }
+
+    /// `[api.wire]`, with the rules of `[api.resend]`.
+    fn wire(&mut self, api: &file::Api) -> Settings {
+        let mut wire = match &api.wire {
+            None => Settings::default(),
+            Some(wire) => {
+                if wire.get_ref().resend != ResendRules::default() {
+                    self.fail_with_help(
+                        wire.span(),
+                        "wire.resend: what may be sent again stands in [api]",
+                        "resend = { ... } in [api], not in [api.wire]",
+                    );
+                }
+                if let Err(error) = wire.get_ref().check() {
+                    self.fail(wire.span(), format_args!("wire.{error}"));
+                }
+                wire.get_ref().clone()
+            }
+        };
+        let known = ResendRules::default();
+        wire.resend = ResendRules {
+            compute: api.resend.compute.unwrap_or(known.compute),
+            storage: api.resend.storage.unwrap_or(known.storage),
+            adjustment: api.resend.adjustment.unwrap_or(known.adjustment),
+        };
+        wire
     }
 
     fn ledger(&mut self, url: &Spanned<String>) -> Option<PathBuf> {
@@ -823,18 +862,30 @@ impl Reading<'_> {
             );
             return None;
         }
+        let fold_accounts = match &source.account_case {
+            None => None,
+            Some(word) => Some(self.word(word, "account_case", &[("ignore", true), ("exact", false)])?),
+        };
+        let text_of =
+            |template: &Option<Spanned<String>>| template.as_ref().map(|template| template.get_ref().clone());
         let spec = SourceSpec {
             name: source.name.get_ref().clone(),
             cluster: source.cluster.clone(),
             project_from,
-            local_record_id: source.local_record_id.as_ref().map(|template| template.get_ref().clone()),
+            fold_accounts,
+            local_record_id: text_of(&source.local_record_id),
+            parent_record_id: text_of(&source.parent_record_id),
             hold_forgeable: source.forgeable.as_ref().is_some_and(|word| word.get_ref() == "hold"),
             send_job_name: source.job_name.unwrap_or(false),
         };
-        let span = source.local_record_id.as_ref().map_or(source.name.span(), Spanned::span);
         match SourceRules::compile(spec) {
             Ok(rules) => Some(rules),
             Err(error) => {
+                let template = match error.message.split(':').next() {
+                    Some("parent_record_id") => &source.parent_record_id,
+                    _ => &source.local_record_id,
+                };
+                let span = template.as_ref().map_or(source.name.span(), Spanned::span);
                 let help = error.help.clone().unwrap_or_default();
                 self.fail_with_help(span, &error.message, help);
                 None
@@ -863,6 +914,11 @@ impl Reading<'_> {
             rates.push(self.rate(rate.get_ref()));
         }
         spans.resources.push((name_span, rate_spans));
+        let supplied = match &written.supplied {
+            None => None,
+            Some(path) => Some(self.table(path, "resource.supplied", tables::supplied)?),
+        };
+        let limits = self.limits(&written.max_charge, written.max_cores, &written.max_hours);
         let when = &written.when;
         let list = |list: &file::OneOrMany| list.0.clone();
         Some(ResourceSpec {
@@ -875,6 +931,10 @@ impl Reading<'_> {
                 user: list(&when.user),
             },
             rates: rates.into_iter().collect::<Option<_>>()?,
+            cores_per_node: written.cores_per_node,
+            gpus_per_node: written.gpus_per_node,
+            supplied,
+            limits,
         })
     }
 
@@ -995,13 +1055,39 @@ impl Reading<'_> {
         let boot_fail = charged(&policy.boot_fail, "boot_fail");
         let preempted = charged(&policy.preempted, "preempted");
         let requeued = charged(&policy.requeued, "requeued");
+        let resizing = charged(&policy.resizing, "resizing");
         let failed = charged(&policy.failed, "failed");
         let send_zero = match &policy.zero_charge {
             None => false,
             Some(word) => self.word(word, "zero_charge", &[("skip", false), ("send", true)]).unwrap_or(false),
         };
-        let max_charge = policy.max_charge.as_ref().and_then(|number| self.number(number, "max_charge"));
-        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge }
+        let limits = self.limits(&policy.max_charge, policy.max_cores, &policy.max_hours);
+        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, resizing, failed, limits }
+    }
+
+    /// The limits of `[policy]` or of a resource.
+    fn limits(
+        &mut self,
+        max_charge: &Option<Spanned<toml::Value>>,
+        max_cores: Option<u64>,
+        max_hours: &Option<Spanned<toml::Value>>,
+    ) -> LimitsSpec {
+        LimitsSpec {
+            max_charge: max_charge.as_ref().and_then(|number| self.number(number, "max_charge")),
+            max_cores,
+            max_hours: max_hours.as_ref().and_then(|number| self.number(number, "max_hours")),
+        }
+    }
+}
+
+fn node_type(written: file::NodeType) -> NodeTypeSpec {
+    NodeTypeSpec {
+        name: written.name,
+        cluster: written.cluster.0,
+        partition: written.partition.0,
+        hosts: written.hosts.0,
+        cores: written.cores,
+        gpus: written.gpus,
     }
 }
 

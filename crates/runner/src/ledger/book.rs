@@ -8,6 +8,7 @@ use super::{
     Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined,
     RecordOutcome, Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
 };
+use crate::crash;
 use std::cell::RefCell;
 
 /// A ledger in a store. See [`Ledger`] for what it does, and the aliases of this type for how it is opened.
@@ -33,7 +34,9 @@ impl<S: Store> Book<S> {
             let mut session = Session::new(&self.store, &self.blobs);
             let value = work(&mut session)?;
             session.flush()?;
+            crash::point("committing");
             self.store.commit()?;
+            crash::point("committed");
             Ok(value)
         };
         self.attempts(once)

@@ -41,7 +41,9 @@ pub enum LedgerError {
         known: i64,
     },
     /// A database of something else.
-    #[error("{path}: this is a database, but not a ledger of amie-runner; name another path")]
+    #[error(
+        "{path}: this is not a ledger of amie-runner, or no longer one; name another path, or restore a backup if it was one"
+    )]
     NotALedger {
         /// The file.
         path: PathBuf,
@@ -62,6 +64,17 @@ pub enum LedgerError {
     DiskFull {
         /// The ledger.
         path: PathBuf,
+    },
+    /// The system does not write, and it is not said that the disk is full: a quota that is used up, a failing disk.
+    #[error(
+        "{path}: the ledger could not be written ({detail}); see whether a quota is used up or the disk fails, then run \
+         again (nothing is lost)"
+    )]
+    NotWritten {
+        /// The ledger.
+        path: PathBuf,
+        /// What the database said.
+        detail: String,
     },
     /// No permission to write.
     #[error("{path}: the ledger cannot be written; check owner and mode of the file and its directory")]

@@ -15,6 +15,10 @@ mod kill;
 mod ledger;
 /// The sandbox as a command.
 mod sandbox;
+/// The key is in nothing that any command writes.
+mod secrecy;
+/// What goes over the wire as the configuration says, and a run that is asked to stop while it sends.
+mod sending;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;
