@@ -1,5 +1,6 @@
 //! Tests of the sandbox over its socket, from an HTTP client that it shares no code with, or byte by byte.
 
+#![allow(clippy::print_stdout)] // what was measured, and what was skipped
 #![allow(clippy::unwrap_used)] // helpers of tests are tests, but clippy knows only functions marked as such
 
 mod faults; // each fault as a client sees it, and what is stored afterwards
