@@ -85,6 +85,22 @@ impl Decimal {
         self.units.checked_mul(factor)
     }
 
+    /// The same for a number below 2^63 and at most 18 more places; where it has more places itself, as it stands.
+    fn small_at(self, places: u8) -> Option<i128> {
+        const POWERS: [i64; 19] = {
+            let mut powers = [1; 19];
+            let mut place = 1;
+            while place < powers.len() {
+                powers[place] = powers[place - 1] * 10;
+                place += 1;
+            }
+            powers
+        };
+        let factor = *POWERS.get(usize::from(places.saturating_sub(self.places)))?;
+        // A product of two 64-bit numbers always fits 128 bits.
+        Some(i128::from(i64::try_from(self.units).ok()?) * i128::from(factor))
+    }
+
     /// Rounded half to even to at most `places` places: how a service that keeps fewer digits would return it.
     #[must_use]
     pub fn rounded(self, places: u8) -> Self {
@@ -138,8 +154,15 @@ impl Decimal {
     /// Exact comparison by value.
     #[must_use]
     pub fn compare(self, other: Self) -> std::cmp::Ordering {
+        if self.places == other.places {
+            return self.units.cmp(&other.units);
+        }
         if self.units.signum() != other.units.signum() {
             return self.units.signum().cmp(&other.units.signum());
+        }
+        // Charges and limits are small: scaled up, both fit 128 bits without a check.
+        if let (Some(a), Some(b)) = (self.small_at(other.places), other.small_at(self.places)) {
+            return a.cmp(&b);
         }
         // Integer parts first, so that scaling the fractions up cannot overflow.
         let split = |d: Self| {

@@ -37,13 +37,15 @@ struct Names {
     /// `None` where a name is absent.
     lengths: [Option<u32>; 8],
     bytes: Box<[u8]>,
+    fold_account: bool,
 }
 
 impl Names {
     fn of(keys: &Keys<'_>) -> Self {
         let all = keys.all();
         let lengths = all.map(|name| name.map(|name| u32::try_from(name.len()).unwrap_or(u32::MAX)));
-        Self { lengths, bytes: all.into_iter().flatten().flat_map(|name| name.iter().copied()).collect() }
+        let bytes = all.into_iter().flatten().flat_map(|name| name.iter().copied()).collect();
+        Self { lengths, bytes, fold_account: keys.fold_account }
     }
 
     fn are(&self, keys: &Keys<'_>) -> bool {
@@ -61,7 +63,7 @@ impl Names {
                 _ => return false,
             }
         }
-        rest.is_empty()
+        rest.is_empty() && self.fold_account == keys.fold_account
     }
 }
 
@@ -127,6 +129,8 @@ mod tests {
             project_patterns: vec![every],
             skip: vec![],
             users: None,
+            pi_fallback: vec![],
+            node_types: vec![],
             resources: vec![],
             storage: vec![],
             policy: PolicySpec::default(),

@@ -61,11 +61,6 @@ impl Canonical {
 /// format, or under other rules has the same digest. Not of its hosts either, which some sources list and others do not.
 #[must_use]
 pub fn source_digest(run: &Run<'_>) -> u128 {
-    digest_with(run, &mut Vec::new())
-}
-
-/// The same, in a buffer that is used again.
-pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
     let Run {
         scheduler,
         kind: _,
@@ -167,7 +162,7 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
         Scheduler::Slurm => 1,
         Scheduler::Pbs => 2,
     };
-    buffer.clear();
+    let mut buffer = Vec::with_capacity(512);
     buffer.extend_from_slice(&[VERSION, scheduler, state_code(*state), u8::from(*allocated)]);
     buffer.extend_from_slice(&present.to_le_bytes());
     buffer.extend_from_slice(lengths.as_flattened());
@@ -179,20 +174,20 @@ pub(crate) fn digest_with(run: &Run<'_>, buffer: &mut Vec<u8>) -> u128 {
     let mut types: Vec<_> = run.gpu_types().collect();
     types.sort_unstable();
     for (name, count) in types {
-        push_text(buffer, name);
+        push_text(&mut buffer, name);
         buffer.extend_from_slice(&count.to_le_bytes());
     }
     // Only runs that have them say more, so that all others keep their digest.
     if *assigned != Assigned::default() {
-        push_assigned(buffer, assigned);
+        push_assigned(&mut buffer, assigned);
     }
     for phase in phases {
         buffer.push(b'p');
         buffer.extend_from_slice(&phase.seconds.to_le_bytes());
-        push_counts(buffer, [phase.cores, phase.nodes, phase.gpus, phase.mem_bytes]);
-        push_assigned(buffer, &phase.assigned);
+        push_counts(&mut buffer, [phase.cores, phase.nodes, phase.gpus, phase.mem_bytes]);
+        push_assigned(&mut buffer, &phase.assigned);
     }
-    xxh3_128(buffer)
+    xxh3_128(&buffer)
 }
 
 fn push_assigned(buffer: &mut Vec<u8>, assigned: &Assigned) {

@@ -7,11 +7,13 @@ use crate::keys::{Keys, Times};
 use crate::mapper::Mapper;
 use crate::number::{Direction, Number};
 use crate::outcome::{Hold, MappedRun, Outcome};
-use crate::plan::{Pricing, Terms, Verdict, instant};
+use crate::plan::{Verdict, instant};
 use crate::projects::ProjectAnswer;
 use crate::quantity::Measures;
 use crate::resources;
 use crate::spec::{Charged, RoundingMode};
+use crate::supplied::SuppliedAnswer;
+use crate::terms::{Pricing, Terms};
 use crate::text::{shown, shown_or_dash};
 use crate::users::UserAnswer;
 use bstr::BStr;
@@ -108,21 +110,21 @@ impl Mapper<'_> {
         };
         project.line(account, shown_or_dash(keys.account));
         let answer = rules.projects.find(keys, times.submit, &mut around);
-        let (found, text) = match &answer {
-            ProjectAnswer::Row { project, line } => {
-                (true, format!("{project}, by line {line} of the project table"))
+        let (found, pi, text) = match &answer {
+            ProjectAnswer::Row { project, pi, line } => {
+                (true, *pi, format!("{project}, by line {line} of the project table"))
             }
             ProjectAnswer::Pattern { project, index } => {
-                (true, format!("{project}, by pattern {} of projects.match", index.saturating_add(1)))
+                (true, None, format!("{project}, by pattern {} of projects.match", index.saturating_add(1)))
             }
             ProjectAnswer::Skip { index } => {
-                (false, format!("not reported, by rule {} of projects.skip", index.saturating_add(1)))
+                (false, None, format!("not reported, by rule {} of projects.skip", index.saturating_add(1)))
             }
             ProjectAnswer::NeedsSubmit => {
-                (false, "depends on the submit time, which is not known".to_owned())
+                (false, None, "depends on the submit time, which is not known".to_owned())
             }
             ProjectAnswer::Unfit { .. } | ProjectAnswer::Unknown | ProjectAnswer::NoAccount => {
-                (false, "none".to_owned())
+                (false, None, "none".to_owned())
             }
         };
         project.line("project", text);
@@ -133,14 +135,19 @@ impl Mapper<'_> {
 
         let mut user = Section::new("User");
         user.line("user", shown_or_dash(keys.user));
-        let answer = rules.users.find(keys, times.submit, &mut around);
+        let answer = rules.users.find(keys, pi, times.submit, &mut around);
         let text = match &answer {
             UserAnswer::Row { username, line } => format!("{username}, by line {line} of the user table"),
             UserAnswer::Same { username } => {
                 format!("{username}, as the scheduler has it: there is no user table")
             }
+            UserAnswer::Pi { username } => {
+                format!("{username}, the PI of the project: the user is in users.pi_fallback")
+            }
             UserAnswer::NeedsSubmit => "depends on the submit time, which is not known".to_owned(),
-            UserAnswer::Unfit { .. } | UserAnswer::Unknown | UserAnswer::NoUser => "none".to_owned(),
+            UserAnswer::Unfit { .. } | UserAnswer::Unknown | UserAnswer::NoUser | UserAnswer::NoPi => {
+                "none".to_owned()
+            }
         };
         user.line("username", text);
         sections.push(user);
@@ -215,6 +222,8 @@ fn describe_run(run: &Run<'_>, keys: &Keys<'_>) -> Section {
         ("gpus", count(run.gpus)),
         ("memory", bytes(run.mem_bytes)),
         ("billing", count(run.billing)),
+        ("types of GPUs", gpu_types(run)),
+        ("hosts", run.node_list.map(|list| shown(list))),
     ] {
         if let Some(value) = value {
             section.line(label, value);
@@ -226,10 +235,15 @@ fn describe_run(run: &Run<'_>, keys: &Keys<'_>) -> Section {
     section
 }
 
+fn gpu_types(run: &Run<'_>) -> Option<String> {
+    let types: Vec<_> = run.gpu_types().map(|(name, count)| format!("{count} {}", shown(name))).collect();
+    (!types.is_empty()).then(|| types.join(", "))
+}
+
 /// Notes every step of an evaluation as a line.
 struct Steps<'a> {
     formula: &'a Formula,
-    phases: &'a [Measures],
+    phases: &'a [Measures<'a>],
     section: Section,
     /// Lines before those of the phase at hand.
     before: usize,
@@ -266,7 +280,7 @@ impl Trace for Steps<'_> {
 }
 
 /// `20 s on 6 cores, 3 nodes, 0 GPUs, 3221225472 bytes`.
-fn allocation(measures: &Measures) -> String {
+fn allocation(measures: &Measures<'_>) -> String {
     let counts = [
         (measures.cores, "core"),
         (measures.nodes, "node"),
@@ -295,29 +309,39 @@ fn charge(run: &Run<'_>, terms: &Terms<'_>, (ended, policy): (&'static str, Char
     let charged = measures.at_least(rate.minimum_seconds);
     let mut phases = Measures::of_phases(run);
     Measures::phases_at_least(&mut phases, rate.minimum_seconds);
+    let ruled = terms.ruled(charged);
+    let factors = terms.factors(&ruled);
+    let parts = terms.parts(&ruled, &phases);
+    let shown = if parts.is_empty() { &[][..] } else { &phases };
     let mut steps =
-        Steps { formula: &rate.formula, phases: &phases, section: Section::new("Charge"), before: 0 };
+        Steps { formula: &rate.formula, phases: shown, section: Section::new("Charge"), before: 0 };
+    if rate.needs_node_type {
+        steps.section.line("node type", ruled.node_type.describe());
+    }
+    if let Some(SuppliedAnswer::Row { line, .. }) = &ruled.supplied {
+        steps.section.line("supplied charge", format!("by line {line} of the table of supplied charges"));
+    }
     if charged != measures {
         let text = format!("{} s are charged", rate.minimum_seconds);
         steps.section.line("minimum_seconds", text);
     }
     let unpriced = Pricing {
         formula: &rate.formula,
-        factors: &terms.factors,
+        factors: &factors,
         policy: Charged::Charge,
         minimum: None,
         round: rate.round,
     };
     let pricing = Pricing { policy, minimum: rate.minimum.as_ref(), ..unpriced };
-    let by = |pricing: &Pricing<'_>, steps: &mut Steps<'_>| match phases.as_slice() {
-        [] => pricing.charge(&charged, steps),
-        phases => pricing.charge_phases(phases, steps),
+    let by = |pricing: &Pricing<'_>, steps: &mut Steps<'_>| match parts.as_slice() {
+        [] => pricing.charge(&ruled, steps),
+        parts => pricing.charge_phases(parts, steps),
     };
     let charge = by(&pricing, &mut steps);
     let mut section = std::mem::replace(&mut steps.section, Section::new("Charge"));
     match charge {
         Err(fault) => {
-            let Hold { detail, .. } = terms.explain(&fault);
+            let Hold { detail, .. } = terms.explain(&fault, Some(&ruled));
             section.line("no value", detail);
         }
         Ok(charge) => {
@@ -375,5 +399,6 @@ fn record(section: &mut Section, mapped: &MappedRun<'_>) {
         .line("LocalProjectID", &*record.local_project_id)
         .line("Username", &*record.username)
         .line("Resource", &*record.resource)
-        .line("LocalRecordID", &*record.local_record_id);
+        .line("LocalRecordID", &*record.local_record_id)
+        .line("SubmitTime", instant(record.submit_time));
 }

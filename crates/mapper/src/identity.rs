@@ -168,7 +168,26 @@ fn push_integer(key: &mut String, value: Option<i64>) {
     }
 }
 
-/// A compiled `local_record_id`.
+/// The id of the array or heterogeneous job that `run` is a part of, as users see it: `61` of `61_5`, `66` of `66+1`,
+/// `91[].pbssrv` of `91[4].pbssrv`.
+pub(crate) fn parent(run: &Run<'_>) -> Option<Vec<u8>> {
+    let id: &[u8] = run.job_id;
+    let digits = id.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = id.split_at_checked(digits).filter(|(number, _)| !number.is_empty())?;
+    let (sign, part) = rest.split_first()?;
+    let is_index = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    match (run.scheduler, sign) {
+        (Scheduler::Slurm, b'_' | b'+') if is_index(part) => Some(number.to_vec()),
+        (Scheduler::Pbs, b'[') => {
+            let close = part.iter().position(|byte| *byte == b']')?;
+            let (index, behind) = part.split_at_checked(close)?;
+            is_index(index).then(|| [number, b"[", behind].concat())
+        }
+        _ => None,
+    }
+}
+
+/// A compiled `local_record_id` or `parent_record_id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template(Vec<Piece>);
 
@@ -178,9 +197,24 @@ pub(crate) enum Piece {
     JobId,
     RawId,
     Cluster,
+    Partition,
+    User,
+    Submit,
+    Start,
+    /// Of a part: the id of the whole.
+    Parent,
 }
 
-const PLACEHOLDERS: [&str; 3] = ["job_id", "raw_id", "cluster"];
+const PLACEHOLDERS: [(&str, Piece); 8] = [
+    ("job_id", Piece::JobId),
+    ("raw_id", Piece::RawId),
+    ("cluster", Piece::Cluster),
+    ("partition", Piece::Partition),
+    ("user", Piece::User),
+    ("submit", Piece::Submit),
+    ("start", Piece::Start),
+    ("parent", Piece::Parent),
+];
 
 impl Template {
     /// What users see: `{job_id}`.
@@ -188,10 +222,29 @@ impl Template {
         Self(vec![Piece::JobId])
     }
 
-    pub(crate) fn compile(text: &str) -> Result<Self, RuleError> {
+    /// Reads a `local_record_id`.
+    pub(crate) fn of_record(text: &str) -> Result<Self, RuleError> {
+        Self::compile("local_record_id", text, &[Piece::JobId, Piece::RawId], "{job_id} or {raw_id}")
+    }
+
+    /// Reads a `parent_record_id`.
+    pub(crate) fn of_parent(text: &str) -> Result<Self, RuleError> {
+        Self::compile("parent_record_id", text, &[Piece::Parent], "{parent}")
+    }
+
+    /// `needed`: one of them must be there, else all ids are one; a parent is known only of parts.
+    fn compile(key: &str, text: &str, needed: &[Piece], needs: &str) -> Result<Self, RuleError> {
         let error =
             |message: String, help: Option<String>| RuleError { place: RulePlace::Source, message, help };
-        let placeholders = || Some("placeholders are {job_id}, {raw_id} and {cluster}".to_owned());
+        let known = || {
+            let known =
+                PLACEHOLDERS.iter().filter(|(_, piece)| *piece != Piece::Parent || needed.contains(piece));
+            known.map(|(name, _)| *name)
+        };
+        let placeholders = || {
+            let names: Vec<_> = known().map(|name| format!("{{{name}}}")).collect();
+            Some(format!("placeholders are {}", names.join(", ")))
+        };
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
@@ -199,21 +252,15 @@ impl Template {
                 pieces.push(Piece::Text(before.to_owned()));
             }
             let Some((name, after)) = after.split_once('}') else {
-                return Err(error(
-                    format!("local_record_id: \"{text}\": a {{ is not closed"),
-                    placeholders(),
-                ));
+                return Err(error(format!("{key}: \"{text}\": a {{ is not closed"), placeholders()));
             };
-            pieces.push(match name {
-                "job_id" => Piece::JobId,
-                "raw_id" => Piece::RawId,
-                "cluster" => Piece::Cluster,
-                _ => {
-                    let help = closest(name, PLACEHOLDERS).map(|close| format!("did you mean {{{close}}}?"));
-                    let message = format!("local_record_id: \"{text}\": no placeholder is named {{{name}}}");
-                    return Err(error(message, help.or_else(placeholders)));
-                }
-            });
+            let found = PLACEHOLDERS.iter().find(|(placeholder, _)| *placeholder == name);
+            let Some((_, piece)) = found.filter(|(name, _)| known().any(|known| known == *name)) else {
+                let help = closest(name, known()).map(|close| format!("did you mean {{{close}}}?"));
+                let message = format!("{key}: \"{text}\": no placeholder is named {{{name}}}");
+                return Err(error(message, help.or_else(placeholders)));
+            };
+            pieces.push(piece.clone());
             rest = after;
         }
         if !rest.is_empty() {
@@ -222,12 +269,12 @@ impl Template {
         let literal =
             pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text) } else { None });
         if literal.clone().any(|text| text.contains('}') || text.chars().any(char::is_control)) {
-            let message = format!("local_record_id: \"{text}\" has a }} too many or a control character");
+            let message = format!("{key}: \"{text}\" has a }} too many or a control character");
             return Err(error(message, placeholders()));
         }
-        if !pieces.iter().any(|piece| matches!(piece, Piece::JobId | Piece::RawId)) {
-            let message = format!("local_record_id: \"{text}\" gives all runs the same id");
-            return Err(error(message, Some("it must contain {job_id} or {raw_id}".to_owned())));
+        if !pieces.iter().any(|piece| needed.contains(piece)) {
+            let message = format!("{key}: \"{text}\" gives all runs the same id");
+            return Err(error(message, Some(format!("it must contain {needs}"))));
         }
         Ok(Self(pieces))
     }
@@ -243,19 +290,47 @@ impl Template {
         if let ([Piece::JobId], None) = (self.0.as_slice(), rerun) {
             return field(run.job_id).map(Cow::Borrowed);
         }
+        let mut id = self.put_in(run, cluster, &[])?;
+        if let Some(count) = rerun {
+            id.extend_from_slice(format!(".r{count}").as_bytes());
+        }
+        field(&id).map(|id| Cow::Owned(id.to_owned()))
+    }
+
+    /// The `ParentRecordID` of a part of `parent`, or why it cannot be one.
+    pub(crate) fn fill_parent(
+        &self,
+        run: &Run<'_>,
+        cluster: Option<&BStr>,
+        parent: &[u8],
+    ) -> Result<Cow<'static, str>, &'static str> {
+        let id = self.put_in(run, cluster, parent)?;
+        field(&id).map(|id| Cow::Owned(id.to_owned()))
+    }
+
+    fn put_in(&self, run: &Run<'_>, cluster: Option<&BStr>, parent: &[u8]) -> Result<Vec<u8>, &'static str> {
         let mut id = Vec::new();
+        let named = |name: Option<&BStr>, why| {
+            name.filter(|name| !name.is_empty()).ok_or(why).map(|name| name.to_vec())
+        };
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => id.extend_from_slice(text.as_bytes()),
                 Piece::JobId => id.extend_from_slice(run.job_id),
                 Piece::RawId => id.extend_from_slice(run.raw_id),
-                Piece::Cluster => id.extend_from_slice(cluster.unwrap_or_default()),
+                Piece::Cluster => id.extend(named(cluster, "needs a cluster")?),
+                Piece::Partition => id.extend(named(run.partition, "needs a partition")?),
+                Piece::User => id.extend(named(run.user, "needs a user")?),
+                Piece::Submit => {
+                    id.extend_from_slice(run.submit.ok_or("needs a submit time")?.to_string().as_bytes());
+                }
+                Piece::Start => {
+                    id.extend_from_slice(run.start.ok_or("needs a start time")?.to_string().as_bytes());
+                }
+                Piece::Parent => id.extend_from_slice(parent),
             }
         }
-        if let Some(count) = rerun {
-            id.extend_from_slice(format!(".r{count}").as_bytes());
-        }
-        field(&id).map(|id| Cow::Owned(id.to_owned()))
+        Ok(id)
     }
 }
 
@@ -298,18 +373,22 @@ mod tests {
 
     #[test]
     fn templates() {
-        let pieces = Template::compile("x-{cluster}.{raw_id}").unwrap();
+        let pieces = Template::of_record("x-{cluster}.{raw_id}").unwrap();
         let text = |text: &str| Piece::Text(text.to_owned());
         assert_eq!(pieces.0, [text("x-"), Piece::Cluster, text("."), Piece::RawId]);
-        assert_eq!(Template::compile("{job_id}").unwrap(), Template::job_id());
+        assert_eq!(Template::of_record("{job_id}").unwrap(), Template::job_id());
+        let parent = Template::of_parent("{cluster}-{parent}").unwrap();
+        assert_eq!(parent.0, [Piece::Cluster, text("-"), Piece::Parent]);
+        assert!(Template::of_parent("{job_id}").unwrap_err().message.contains("gives all runs the same id"));
         for (wrong, message) in [
             ("{jobid}", "no placeholder is named {jobid}"),
+            ("{job_id}{parent}", "no placeholder is named {parent}"),
             ("{job_id", "not closed"),
             ("job", "gives all runs the same id"),
             ("{cluster}", "gives all runs the same id"),
             ("{job_id}}", "a } too many"),
         ] {
-            let error = Template::compile(wrong).unwrap_err();
+            let error = Template::of_record(wrong).unwrap_err();
             assert!(error.message.contains(message), "{wrong}: {}", error.message);
         }
     }

@@ -5,6 +5,7 @@ use parsers::{Run, Scheduler};
 
 use crate::source::SourceRules;
 use crate::spec::ProjectFrom;
+use std::borrow::Cow;
 
 /// The names by which a run's project, user, resource and factors are found. Runs with equal keys, at times for which
 /// a [`Plan`](crate::Plan) is valid, are charged by the same plan.
@@ -26,6 +27,8 @@ pub struct Keys<'a> {
     pub qos: Option<&'a BStr>,
     /// Reservation.
     pub reservation: Option<&'a BStr>,
+    /// Whether `account` is compared without regard to case, as by the source's rules.
+    pub fold_account: bool,
 }
 
 /// What PBS says of a job that was given no project.
@@ -53,12 +56,36 @@ impl<'a> Keys<'a> {
             partition: named(run.partition),
             qos: named(run.qos),
             reservation: named(run.reservation),
+            fold_account: source.fold_accounts.unwrap_or(run.scheduler == Scheduler::Slurm),
         }
     }
 
+    /// The account as tables are looked up by it: in lower case where case does not matter.
+    pub(crate) fn folded_account(&self) -> Option<Cow<'a, [u8]>> {
+        self.account.map(|account| folded(account, self.fold_account))
+    }
+
+    /// True where the run's account is `wanted`.
+    pub(crate) fn is_account(&self, wanted: &[u8]) -> bool {
+        self.account.is_some_and(|account| {
+            if self.fold_account { account.eq_ignore_ascii_case(wanted) } else { **account == *wanted }
+        })
+    }
+
+    /// Every name; the source of a mapper is one, so that `fold_account` is the same for all runs of a scheduler.
     pub(crate) fn all(&self) -> [Option<&'a BStr>; 8] {
-        let Self { cluster, account, group, project, user, partition, qos, reservation } = *self;
+        let Self { cluster, account, group, project, user, partition, qos, reservation, fold_account: _ } =
+            *self;
         [cluster, account, group, project, user, partition, qos, reservation]
+    }
+}
+
+/// In lower case, as Slurm folds accounts (ASCII letters only), where `fold` says so.
+pub(crate) fn folded(account: &[u8], fold: bool) -> Cow<'_, [u8]> {
+    if fold && account.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(account.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(account)
     }
 }
 

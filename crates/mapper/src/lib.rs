@@ -23,6 +23,8 @@
 //!     project_patterns: vec![],
 //!     skip: vec![],
 //!     users: None,
+//!     pi_fallback: vec![],
+//!     node_types: vec![],
 //!     resources: vec![ResourceSpec {
 //!         name: "cpu.example.org".into(),
 //!         when: When { partition: vec!["cpu".into()], ..Default::default() },
@@ -36,6 +38,7 @@
 //!             minimum_seconds: None,
 //!             factors: Default::default(),
 //!         }],
+//!         ..ResourceSpec::default()
 //!     }],
 //!     storage: vec![],
 //!     policy: PolicySpec::default(),
@@ -43,11 +46,7 @@
 //! .map_err(|errors| errors[0].clone())?;
 //! let source = SourceRules::compile(SourceSpec {
 //!     name: "slurm".into(),
-//!     cluster: None,
-//!     project_from: vec![],
-//!     local_record_id: None,
-//!     hold_forgeable: false,
-//!     send_job_name: false,
+//!     ..SourceSpec::default()
 //! })?;
 //! let mut mapper = Mapper::new(&rules, &source);
 //! let Outcome::Mapped(mapped) = mapper.map(&run) else { panic!("8 cores for an hour are charged") };
@@ -57,7 +56,7 @@
 //! ```
 //!
 //! Reading order: [`spec`] (what a site writes), `rules`, `plan` (what is decided once per combination of names),
-//! `formula` and `number` (the arithmetic), `mapper` (the order of decisions), `explain`.
+//! `terms` (what a run is charged), `formula` and `number` (the arithmetic), `mapper` (the order of decisions), `explain`.
 
 #![deny(
     clippy::float_arithmetic,
@@ -73,7 +72,9 @@ mod formula;
 mod identity;
 mod interval;
 mod keys;
+mod limits;
 mod mapper;
+mod node_types;
 mod number;
 mod outcome;
 mod plan;
@@ -86,6 +87,8 @@ mod source;
 pub mod spec;
 mod storage;
 mod suggest;
+mod supplied;
+mod terms;
 mod text;
 mod users;
 

@@ -1,14 +1,14 @@
 //! Maps runs to records: the order of decisions, and the cache that makes them once per combination.
 
 use crate::cache::Plans;
-use crate::digest::digest_with;
-use crate::identity::{RunKey, write_key};
+use crate::identity::{RunKey, parent, write_key};
 use crate::keys::{Keys, Times};
 use crate::outcome::{Hold, HoldReason, MappedRun, Outcome, RunFacts, Skip, SkipReason};
-use crate::plan::{Plan, Terms, Verdict, no_time};
+use crate::plan::{Plan, Verdict, no_time};
 use crate::quantity::{Measures, Quantity};
 use crate::rules::Rules;
 use crate::source::SourceRules;
+use crate::terms::Terms;
 use crate::text::{MAX_FIELD, shown, unfit};
 use amie_usage::wire::format_time;
 use amie_usage::{ComputeAttributes, ComputeUsageRecord, Decimal};
@@ -39,15 +39,13 @@ pub struct Mapper<'r> {
     plans: Plans<'r>,
     /// The key of the run at hand: records borrow it.
     key: String,
-    /// Where facts are laid out to be hashed.
-    facts: Vec<u8>,
 }
 
 impl<'r> Mapper<'r> {
     /// A mapper with nothing remembered.
     #[must_use]
     pub fn new(rules: &'r Rules, source: &'r SourceRules) -> Self {
-        Self { rules, source, plans: Plans::default(), key: String::new(), facts: Vec::new() }
+        Self { rules, source, plans: Plans::default(), key: String::new() }
     }
 
     /// The ledger's key of `run`, whatever becomes of it.
@@ -68,7 +66,7 @@ impl<'r> Mapper<'r> {
     ///
     /// Decided in this order: ended, allocated, forgeable, project, user, resource, rate, what the parser found, charge.
     pub fn map<'m>(&'m mut self, run: &'m Run<'m>) -> Outcome<'m> {
-        let Self { rules, source, plans, key, facts } = self;
+        let Self { rules, source, plans, key } = self;
         if run.state.is_live() || run.end.is_none() {
             return Outcome::Skipped(Skip { reason: SkipReason::NotEnded });
         }
@@ -108,7 +106,6 @@ impl<'r> Mapper<'r> {
         let mapped = MappedRun {
             key: RunKey::from_text(key.clone()),
             record,
-            source_digest: digest_with(run, facts),
             facts: RunFacts {
                 start: times.start,
                 end: times.end,
@@ -116,25 +113,16 @@ impl<'r> Mapper<'r> {
                 requeued: run.state == State::Requeued,
             },
         };
-        match rules.policy.max_charge {
-            Some(max) if charge > max => {
-                let hold = above_max_charge(charge, max);
-                Outcome::HeldForApproval(mapped, hold)
-            }
-            _ if charge.is_zero() && !rules.policy.send_zero => Outcome::Zero(mapped),
-            _ => Outcome::Mapped(mapped),
+        match terms.resource.limits.check(run, charge) {
+            Some(hold) => Outcome::HeldForApproval(mapped, hold),
+            None if charge.is_zero() && !rules.policy.send_zero => Outcome::Zero(mapped),
+            None => Outcome::Mapped(mapped),
         }
     }
 
     pub(crate) fn plan(&self, run: &Run<'_>) -> Plan<'r> {
         self.rules.plan(&Keys::of(run, self.source), Times::of(run))
     }
-}
-
-pub(crate) fn above_max_charge(charge: Decimal, max: Decimal) -> Hold {
-    let detail =
-        format!("the charge {charge} is above policy.max_charge = {max}: look at it, then `held approve` it");
-    Hold::new(HoldReason::AboveMaxCharge, detail)
 }
 
 /// What the parser found, or a state that nobody knows.
@@ -199,6 +187,13 @@ fn record<'m>(
         .local_record_id
         .fill(run, keys.cluster)
         .map_err(|why| unsendable("LocalRecordID of", run.job_id, why))?;
+    let parent_record_id = match (&source.parent_record_id, parent(run)) {
+        (Some(template), Some(parent)) => {
+            let filled = template.fill_parent(run, keys.cluster, &parent);
+            Some(filled.map_err(|why| unsendable("ParentRecordID of", run.job_id, why))?)
+        }
+        _ => None,
+    };
     if key.len() > MAX_FIELD {
         return Err(unsendable("LocalReference", key.as_bytes(), "is longer than 255 characters"));
     }
@@ -231,7 +226,7 @@ fn record<'m>(
             memory: None,
             queue,
         },
-        parent_record_id: None,
+        parent_record_id,
         local_reference: Some(Cow::Borrowed(key)),
     })
 }

@@ -279,6 +279,14 @@ impl Number {
         }
     }
 
+    /// The whole part of a number from 0 on, where it fits 64 bits.
+    pub(crate) fn to_whole(&self) -> Option<u64> {
+        match self.units(0, Direction::Floor).0 {
+            Width::Small { num, .. } => u64::try_from(num).ok(),
+            Width::Big(_) => None,
+        }
+    }
+
     /// Rounded to `places` digits behind the point; `None` where that does not fit 128 bits.
     pub(crate) fn to_decimal(&self, places: u8, direction: Direction) -> Option<Decimal> {
         match self.units(places, direction).0 {

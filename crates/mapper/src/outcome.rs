@@ -28,8 +28,6 @@ pub struct MappedRun<'m> {
     pub key: RunKey,
     /// The record as it is sent.
     pub record: ComputeUsageRecord<'m>,
-    /// [`source_digest`](crate::source_digest) of the run.
-    pub source_digest: u128,
     /// What the ledger compares with what it knows of the run.
     pub facts: RunFacts,
 }
@@ -162,8 +160,12 @@ pub enum HoldReason {
     Arithmetic,
     /// The run's allocation changed while it ran, and the formula is not one whose charges for parts of a run add up.
     Phases,
-    /// Above `policy.max_charge`.
+    /// Above `max_charge`.
     AboveMaxCharge,
+    /// More cores than `max_cores`.
+    AboveMaxCores,
+    /// Longer than `max_hours`.
+    AboveMaxHours,
     /// The source can be forged, and its configuration says to hold it.
     Forgeable,
     /// A time that the record needs is not in the source.
@@ -194,6 +196,8 @@ impl HoldReason {
             Self::Arithmetic => "arithmetic",
             Self::Phases => "phases",
             Self::AboveMaxCharge => "above-max-charge",
+            Self::AboveMaxCores => "above-max-cores",
+            Self::AboveMaxHours => "above-max-hours",
             Self::Forgeable => "forgeable",
             Self::NoTime => "no-time",
             Self::Identity => "identity",

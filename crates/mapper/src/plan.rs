@@ -1,16 +1,15 @@
 //! What the rules say of all runs with the same keys: decided once, then only measured.
 
-use crate::formula::Formula;
-use crate::formula::evaluate::{Inputs, NoValue, Trace};
 use crate::interval::Interval;
 use crate::keys::{Keys, Times};
-use crate::number::{Direction, Number};
+use crate::node_types;
 use crate::outcome::{Hold, HoldReason, SkipReason};
 use crate::projects::ProjectAnswer;
-use crate::quantity::{Measures, Values};
-use crate::resources::{self, Rate, RateAnswer, Resource};
+use crate::quantity::Measures;
+use crate::resources::{self, RateAnswer, Resource};
 use crate::rules::Rules;
-use crate::spec::{Charged, RateBy, Rounding};
+use crate::spec::{Charged, RateBy};
+use crate::terms::Terms;
 use crate::text::{cell, shown, shown_or_dash};
 use crate::users::UserAnswer;
 use amie_usage::Decimal;
@@ -35,18 +34,6 @@ pub(crate) enum Verdict<'r> {
     NeedsTime(&'static str),
 }
 
-/// How a run is charged.
-#[derive(Debug)]
-pub(crate) struct Terms<'r> {
-    pub(crate) project: Box<str>,
-    pub(crate) username: Box<str>,
-    pub(crate) resource: &'r Resource,
-    pub(crate) rate: &'r Rate,
-    pub(crate) factors: Vec<Option<Number>>,
-    /// The keys' values of the factors, for messages.
-    factor_values: Vec<String>,
-}
-
 impl Plan<'_> {
     /// Whether the rules say the same at these times.
     #[must_use]
@@ -61,7 +48,7 @@ impl Plan<'_> {
     ///
     /// # Errors
     /// Why it cannot be charged. A run of an account that is skipped has no charge either: [`HoldReason::NoAccount`].
-    pub fn charge(&self, measures: &Measures, policy: Charged) -> Result<Decimal, Hold> {
+    pub fn charge(&self, measures: &Measures<'_>, policy: Charged) -> Result<Decimal, Hold> {
         self.charge_phases(measures, &[], policy)
     }
 
@@ -72,8 +59,8 @@ impl Plan<'_> {
     /// As [`charge`](Self::charge), and [`HoldReason::Phases`] where the formula does not grow in proportion to time.
     pub fn charge_phases(
         &self,
-        measures: &Measures,
-        phases: &[Measures],
+        measures: &Measures<'_>,
+        phases: &[Measures<'_>],
         policy: Charged,
     ) -> Result<Decimal, Hold> {
         match &self.verdict {
@@ -89,157 +76,6 @@ pub(crate) fn no_time(what: &str) -> Hold {
     let detail =
         format!("the record has no {what} time, which a usage record needs: look at its text in the source");
     Hold::new(HoldReason::NoTime, detail)
-}
-
-impl Terms<'_> {
-    pub(crate) fn charge(
-        &self,
-        measures: &Measures,
-        phases: &[Measures],
-        policy: Charged,
-    ) -> Result<Decimal, Hold> {
-        let pricing = Pricing {
-            formula: &self.rate.formula,
-            factors: &self.factors,
-            policy,
-            minimum: self.rate.minimum.as_ref(),
-            round: self.rate.round,
-        };
-        let charge = if phases.is_empty() {
-            pricing.charge(&measures.at_least(self.rate.minimum_seconds), &mut ())
-        } else {
-            let mut phases = phases.to_vec();
-            Measures::phases_at_least(&mut phases, self.rate.minimum_seconds);
-            pricing.charge_phases(&phases, &mut ())
-        };
-        charge.map_err(|fault| self.explain(&fault))
-    }
-
-    pub(crate) fn explain(&self, fault: &Fault) -> Hold {
-        let describe = |index: usize| {
-            let name = self.rate.formula.factors.get(index).map_or("?", |factor| factor.name.as_str());
-            (name, self.factor_values.get(index).map_or("-", String::as_str))
-        };
-        fault.explain(&self.resource.name, &self.rate.formula, &describe)
-    }
-}
-
-/// The way from quantities to a charge: formula, policy, minimum, rounding.
-#[derive(Debug)]
-pub(crate) struct Pricing<'a> {
-    pub(crate) formula: &'a Formula,
-    pub(crate) factors: &'a [Option<Number>],
-    pub(crate) policy: Charged,
-    pub(crate) minimum: Option<&'a Number>,
-    pub(crate) round: Rounding,
-}
-
-/// Why there is no charge.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    NoValue(NoValue),
-    Negative(Number),
-    TooLarge(Number),
-    /// The run has phases, and their charges are not parts of one.
-    Phases,
-}
-
-impl Pricing<'_> {
-    pub(crate) fn charge<V: Values, T: Trace>(&self, values: &V, trace: &mut T) -> Result<Decimal, Fault> {
-        self.price(self.value(values, trace)?)
-    }
-
-    /// The charge of a run by its phases.
-    pub(crate) fn charge_phases<T: Trace>(
-        &self,
-        phases: &[Measures],
-        trace: &mut T,
-    ) -> Result<Decimal, Fault> {
-        if !self.formula.proportional {
-            return Err(Fault::Phases);
-        }
-        let mut sum = Number::ZERO;
-        for (index, phase) in phases.iter().enumerate() {
-            trace.phase(index);
-            sum = sum.add(&self.value(phase, trace)?);
-        }
-        trace.sum(&sum);
-        self.price(sum)
-    }
-
-    fn value<V: Values, T: Trace>(&self, values: &V, trace: &mut T) -> Result<Number, Fault> {
-        let inputs = Inputs { values, factors: self.factors };
-        self.formula.root.evaluate(&inputs, trace).map_err(Fault::NoValue)
-    }
-
-    /// Policy, minimum, rounding.
-    fn price(&self, mut charge: Number) -> Result<Decimal, Fault> {
-        if charge.is_negative() {
-            return Err(Fault::Negative(charge));
-        }
-        if self.policy == Charged::Zero {
-            return Ok(Decimal::ZERO);
-        }
-        if let Some(minimum) = self.minimum
-            && !charge.is_zero()
-            && charge.compare(minimum).is_lt()
-        {
-            charge = minimum.clone();
-        }
-        let direction = Direction::from(self.round.mode);
-        charge.to_decimal(self.round.places, direction).ok_or(Fault::TooLarge(charge))
-    }
-}
-
-impl Fault {
-    /// `describe` gives name and value of the run for the index of a factor.
-    pub(crate) fn explain<'v>(
-        &self,
-        resource: &str,
-        formula: &Formula,
-        describe: &dyn Fn(usize) -> (&'static str, &'v str),
-    ) -> Hold {
-        match self {
-            Self::NoValue(NoValue::Quantity(quantity)) => Hold::new(
-                HoldReason::MissingQuantity,
-                format!(
-                    "the formula of {resource} needs `{}`, and the source does not say it: {}. It is never taken for 0",
-                    quantity.name(),
-                    quantity.where_from()
-                ),
-            ),
-            Self::NoValue(NoValue::Factor(index)) => {
-                let (name, value) = describe(*index);
-                let detail = format!(
-                    "factor.{name} of {resource} has no entry for {name} `{value}` and no default: add `\"{value}\" = ...` or `default = ...` to [resource.rate.factor.{name}]"
-                );
-                Hold::new(HoldReason::MissingQuantity, detail)
-            }
-            Self::NoValue(NoValue::DivisionByZero(span)) => {
-                let detail = format!(
-                    "the formula of {resource} divides by `{}`, which is 0 for this run: guard it with if(...)",
-                    formula.part(span)
-                );
-                Hold::new(HoldReason::Arithmetic, detail)
-            }
-            Self::Negative(value) => Hold::new(
-                HoldReason::Arithmetic,
-                format!("the formula of {resource} gives {value}, below 0, for this run: correct it"),
-            ),
-            Self::Phases => Hold::new(
-                HoldReason::Phases,
-                format!(
-                    "nodes were released while it ran, and the charges of its phases do not add up to one: the formula of {resource} does not grow in proportion to time. Charge it by hand, then `held waive` it, or write the formula as some amount times hours"
-                ),
-            ),
-            Self::TooLarge(value) => Hold::new(
-                HoldReason::Arithmetic,
-                format!(
-                    "the charge {value} on {resource} has more than 38 digits: look at the run's numbers"
-                ),
-            ),
-        }
-    }
 }
 
 impl Rules {
@@ -263,20 +99,20 @@ impl Rules {
             verdict: Verdict::NeedsTime("submit"),
         };
         let project = self.projects.find(keys, times.submit, &mut plan.submits);
-        let project: Box<str> = match project {
-            ProjectAnswer::Row { project, .. } => project.into(),
-            ProjectAnswer::Pattern { project, .. } => project.into(),
+        let (project, pi): (Box<str>, _) = match project {
+            ProjectAnswer::Row { project, pi, .. } => (project.into(), pi),
+            ProjectAnswer::Pattern { project, .. } => (project.into(), None),
             ProjectAnswer::NeedsSubmit => return plan,
             ProjectAnswer::Skip { .. } => {
                 return Plan { verdict: Verdict::Skip(SkipReason::AccountRule), ..plan };
             }
             answer => return Plan { verdict: Verdict::Hold(self.project_hold(&answer, keys)), ..plan },
         };
-        let answer = self.users.find(keys, times.submit, &mut plan.submits);
+        let answer = self.users.find(keys, pi, times.submit, &mut plan.submits);
         let username: Box<str> = match answer.username() {
             Some(username) => username.into(),
             None if answer == UserAnswer::NeedsSubmit => return plan,
-            None => return Plan { verdict: Verdict::Hold(user_hold(&answer, keys)), ..plan },
+            None => return Plan { verdict: Verdict::Hold(user_hold(&answer, keys, &project)), ..plan },
         };
         let Some((_, resource)) = resources::find(&self.resources, keys) else {
             return Plan { verdict: Verdict::Hold(resource_hold(keys)), ..plan };
@@ -292,6 +128,8 @@ impl Rules {
                     rate,
                     factors: rate.factors(keys),
                     factor_values: values.collect(),
+                    node_types: node_types::candidates(&self.node_types, keys),
+                    cluster: keys.cluster.map(|cluster| cluster.to_vec().into()),
                 })
             }
             RateAnswer::Gap(gap) => Verdict::Hold(rate_hold(resource, gap)),
@@ -314,12 +152,12 @@ impl Rules {
             );
             return Hold::new(HoldReason::Identity, detail);
         }
-        let hint = match self.projects.lines_of(account) {
+        let hint = match self.projects.lines_of(account, keys.fold_account) {
             (lines, _) if lines.is_empty() => String::new(),
             (lines, other_letters) => {
                 let lines: Vec<_> = lines.iter().map(u64::to_string).collect();
                 let why = if other_letters {
-                    "name it in other letters (Slurm folds accounts to lower case)"
+                    "name it in other letters, which this source tells apart (account_case)"
                 } else {
                     "name it, under conditions that this run does not meet"
                 };
@@ -334,7 +172,7 @@ impl Rules {
     }
 }
 
-fn user_hold(answer: &UserAnswer<'_>, keys: &Keys<'_>) -> Hold {
+fn user_hold(answer: &UserAnswer<'_>, keys: &Keys<'_>, project: &str) -> Hold {
     let Some(user) = keys.user else {
         let detail = "the run names no user: sacct leaves it empty where the Unix user is gone (its UID column still says who). Find who it was, or `held waive` it";
         return Hold::new(HoldReason::NoUser, detail);
@@ -344,6 +182,12 @@ fn user_hold(answer: &UserAnswer<'_>, keys: &Keys<'_>) -> Hold {
         UserAnswer::Unfit { why } => Hold::new(
             HoldReason::Identity,
             format!("user `{name}` {why}, and cannot be sent: map it in a user table (users.table)"),
+        ),
+        UserAnswer::NoPi => Hold::new(
+            HoldReason::UnknownUser,
+            format!(
+                "user `{name}` is in users.pi_fallback, and the project table names no PI for {project}: fill its column `pi` with the AMIE login of the PI, or add the user to the user table"
+            ),
         ),
         _ => Hold::new(
             HoldReason::UnknownUser,

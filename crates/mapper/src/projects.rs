@@ -16,6 +16,8 @@ pub(crate) struct Projects {
     rows: Vec<Row>,
     /// Account -> its rows, in the order of the table.
     by_account: HashMap<Vec<u8>, Vec<usize>>,
+    /// The same by the account in lower case, for sources whose accounts have no case.
+    by_folded: HashMap<Vec<u8>, Vec<usize>>,
     patterns: Vec<Pattern>,
     skip: Vec<Skipping>,
 }
@@ -29,12 +31,32 @@ struct Row {
     qos: Option<String>,
     user: Option<String>,
     valid: Interval,
+    pi: Option<String>,
     line: u64,
+}
+
+/// A pattern of accounts, with and without regard to case.
+#[derive(Debug)]
+struct AccountRegex {
+    exact: Regex,
+    folding: Regex,
+}
+
+impl AccountRegex {
+    fn compile(pattern: &str, place: RulePlace, problems: &mut Problems) -> Option<Self> {
+        let exact = compile_regex(pattern, place, problems)?;
+        let folding = compile_regex(&format!("(?i){pattern}"), place, problems)?;
+        Some(Self { exact, folding })
+    }
+
+    fn of(&self, keys: &Keys<'_>) -> &Regex {
+        if keys.fold_account { &self.folding } else { &self.exact }
+    }
 }
 
 #[derive(Debug)]
 struct Pattern {
-    regex: Regex,
+    regex: AccountRegex,
     project: Vec<Piece>,
     upper: bool,
     cluster: Option<String>,
@@ -49,7 +71,7 @@ enum Piece {
 
 #[derive(Debug)]
 struct Skipping {
-    regex: Regex,
+    regex: AccountRegex,
     cluster: Option<String>,
 }
 
@@ -58,6 +80,7 @@ struct Skipping {
 pub(crate) enum ProjectAnswer<'r> {
     Row {
         project: &'r str,
+        pi: Option<&'r str>,
         line: u64,
     },
     Pattern {
@@ -125,7 +148,9 @@ impl Projects {
     ) -> Self {
         let rows: Vec<Row> = rows.into_iter().map(|row| compile_row(row, zone, problems)).collect();
         let mut by_account: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        let mut by_folded: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
         for (index, row) in rows.iter().enumerate() {
+            by_folded.entry(row.account.to_ascii_lowercase().into_bytes()).or_default().push(index);
             let same = by_account.entry(row.account.clone().into_bytes()).or_default();
             let hider =
                 same.iter().filter_map(|earlier| rows.get(*earlier)).find(|earlier| earlier.hides(row));
@@ -149,25 +174,31 @@ impl Projects {
             .enumerate()
             .filter_map(|(index, rule)| {
                 let place = RulePlace::SkipRule { index };
-                let regex = compile_regex(&rule.account, place, problems)?;
+                let regex = AccountRegex::compile(&rule.account, place, problems)?;
                 Some(Skipping { regex, cluster: rule.cluster })
             })
             .collect();
         for (index, rule) in skip.iter().enumerate() {
             for row in &rows {
-                let covered = compatible(rule.cluster.as_deref(), row.cluster.as_deref())
-                    && rule.regex.is_match(row.account.as_bytes());
-                if covered {
-                    let message = format!(
-                        "skips account `{}`, which line {} of the project table maps to {}",
-                        row.account, row.line, row.project
-                    );
-                    let help = "narrow the pattern, give it a cluster, or take the row out of the table";
-                    problems.error(RulePlace::SkipRule { index }, message, Some(help));
+                if !compatible(rule.cluster.as_deref(), row.cluster.as_deref()) {
+                    continue;
+                }
+                let place = RulePlace::SkipRule { index };
+                let message = format!(
+                    "skips account `{}`, which line {} of the project table maps to {}",
+                    row.account, row.line, row.project
+                );
+                let help = "narrow the pattern, give it a cluster, or take the row out of the table";
+                if rule.regex.exact.is_match(row.account.as_bytes()) {
+                    problems.error(place, message, Some(help));
+                } else if rule.regex.folding.is_match(row.account.as_bytes()) {
+                    let message =
+                        format!("{message} (where case does not matter, as in Slurm: the table decides)");
+                    problems.warning(place, message, Some(help));
                 }
             }
         }
-        Self { rows, by_account, patterns, skip }
+        Self { rows, by_account, by_folded, patterns, skip }
     }
 
     /// The project at `submit`; `valid` shrinks to the submit times around it for which the answer is the same.
@@ -178,7 +209,9 @@ impl Projects {
         valid: &mut Interval,
     ) -> ProjectAnswer<'_> {
         let Some(account) = keys.account else { return ProjectAnswer::NoAccount };
-        let rows = self.by_account.get(&**account).map_or(&[][..], Vec::as_slice);
+        let table = if keys.fold_account { &self.by_folded } else { &self.by_account };
+        let rows = keys.folded_account().and_then(|account| table.get(&*account));
+        let rows = rows.map_or(&[][..], Vec::as_slice);
         for row in rows.iter().filter_map(|index| self.rows.get(*index)).filter(|row| row.meets(keys)) {
             let fits = match submit {
                 _ if row.valid == Interval::ALWAYS => true,
@@ -186,25 +219,25 @@ impl Projects {
                 None => return ProjectAnswer::NeedsSubmit,
             };
             if fits {
-                return ProjectAnswer::Row { project: &row.project, line: row.line };
+                return ProjectAnswer::Row { project: &row.project, pi: row.pi.as_deref(), line: row.line };
             }
         }
         for (index, pattern) in self.patterns.iter().enumerate() {
             if meets(pattern.cluster.as_deref(), keys.cluster)
-                && let Some(captures) = pattern.regex.captures(account)
+                && let Some(captures) = pattern.regex.of(keys).captures(account)
             {
                 return pattern.answer(&captures, index);
             }
         }
-        let skipped = self
-            .skip
-            .iter()
-            .position(|rule| meets(rule.cluster.as_deref(), keys.cluster) && rule.regex.is_match(account));
+        let skipped = self.skip.iter().position(|rule| {
+            meets(rule.cluster.as_deref(), keys.cluster) && rule.regex.of(keys).is_match(account)
+        });
         skipped.map_or(ProjectAnswer::Unknown, |index| ProjectAnswer::Skip { index })
     }
 
-    /// Lines of the table that name this account, whatever their conditions, and whether only in other letters.
-    pub(crate) fn lines_of(&self, account: &[u8]) -> (Vec<u64>, bool) {
+    /// Lines of the table that name the run's account, whatever their conditions, and whether only in other letters where
+    /// those matter.
+    pub(crate) fn lines_of(&self, account: &[u8], fold: bool) -> (Vec<u64>, bool) {
         let lines = |same: &dyn Fn(&Row) -> bool| -> Vec<u64> {
             self.rows.iter().filter(|row| same(row)).map(|row| row.line).take(5).collect()
         };
@@ -213,8 +246,8 @@ impl Projects {
             return (exact, false);
         }
         let folded = lines(&|row| row.account.as_bytes().eq_ignore_ascii_case(account));
-        let any = !folded.is_empty();
-        (folded, any)
+        let in_other_letters = !folded.is_empty() && !fold;
+        (folded, in_other_letters)
     }
 }
 
@@ -250,6 +283,10 @@ fn compile_row(row: ProjectRow, zone: Tz, problems: &mut Problems) -> Row {
         problems.error(place, "`until` is not after `from`: the row never holds", None);
     }
     let given = |condition: Option<String>| condition.filter(|text| !text.is_empty());
+    let pi = given(row.pi);
+    if let Some(why) = pi.as_deref().and_then(unfit) {
+        problems.error(place, format!("the PI {why}"), None);
+    }
     Row {
         account: row.account,
         project: row.project,
@@ -258,14 +295,15 @@ fn compile_row(row: ProjectRow, zone: Tz, problems: &mut Problems) -> Row {
         qos: given(row.qos),
         user: given(row.user),
         valid,
+        pi,
         line: row.line,
     }
 }
 
 fn compile_pattern(pattern: ProjectPattern, index: usize, problems: &mut Problems) -> Option<Pattern> {
     let place = RulePlace::ProjectPattern { index };
-    let regex = compile_regex(&pattern.account, place, problems)?;
-    let project = match pieces(&pattern.project, regex.captures_len()) {
+    let regex = AccountRegex::compile(&pattern.account, place, problems)?;
+    let project = match pieces(&pattern.project, regex.exact.captures_len()) {
         Ok(project) => project,
         Err(message) => {
             problems.error(
@@ -280,7 +318,7 @@ fn compile_pattern(pattern: ProjectPattern, index: usize, problems: &mut Problem
 }
 
 /// Anchored at both ends. The pattern is read by itself first, so that `a)|(b` cannot climb out of the anchors.
-fn compile_regex(pattern: &str, place: RulePlace, problems: &mut Problems) -> Option<Regex> {
+pub(crate) fn compile_regex(pattern: &str, place: RulePlace, problems: &mut Problems) -> Option<Regex> {
     let compiled = Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})\z")));
     match compiled {
         Ok(regex) => Some(regex),

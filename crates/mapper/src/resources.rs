@@ -3,11 +3,14 @@
 use crate::formula::{FactorName, Formula, FormulaError, Power};
 use crate::interval::Interval;
 use crate::keys::{Keys, Times};
+use crate::limits::Limits;
+use crate::node_types::NodeType;
 use crate::number::Number;
 use crate::problems::Problems;
-use crate::quantity::Subject;
+use crate::quantity::{Quantity, Subject};
 use crate::spec::{RateBy, RateSpec, ResourceSpec, Rounding, RulePlace, When};
 use crate::suggest::closest;
+use crate::supplied::Supplied;
 use crate::text::unfit;
 use bstr::BStr;
 use chrono::NaiveDate;
@@ -22,6 +25,10 @@ pub(crate) struct Resource {
     /// By beginning, without overlaps.
     rates: Vec<Rate>,
     pub(crate) rate_by: RateBy,
+    pub(crate) cores_per_node: Option<u64>,
+    pub(crate) gpus_per_node: Option<u64>,
+    pub(crate) supplied: Option<Supplied>,
+    pub(crate) limits: Limits,
 }
 
 /// A compiled `[[resource.rate]]`.
@@ -38,6 +45,12 @@ pub(crate) struct Rate {
     pub(crate) minimum_seconds: u64,
     /// By the index of the formula's factors.
     tables: Vec<FactorTable>,
+    /// The formula or a factor depends on the type of the run's nodes.
+    pub(crate) needs_node_type: bool,
+    /// The formula speaks of what is said of a run as a whole, and of no quantity that a phase of it has.
+    pub(crate) is_of_whole_run: bool,
+    /// All that the formula names was measured, or is decided by the run's keys.
+    pub(crate) is_plain: bool,
 }
 
 #[derive(Debug)]
@@ -92,9 +105,12 @@ impl When {
     }
 
     fn meets(&self, keys: &Keys<'_>) -> bool {
-        self.conditions(keys).iter().all(|(_, list, value)| {
+        self.conditions(keys).iter().all(|(name, list, value)| {
             list.is_empty()
-                || value.is_some_and(|value| list.iter().any(|wanted| *wanted.as_bytes() == **value))
+                || list.iter().any(|wanted| match *name {
+                    "account" => keys.is_account(wanted.as_bytes()),
+                    _ => value.is_some_and(|value| *wanted.as_bytes() == **value),
+                })
         })
     }
 
@@ -152,20 +168,28 @@ impl Rate {
         }
     }
 
-    /// The factors of a run with `keys`; `None` where a table has neither an entry nor a default.
+    /// The factors of a run with `keys`; `None` where a table has neither an entry nor a default, and where each run decides
+    /// for itself.
     pub(crate) fn factors(&self, keys: &Keys<'_>) -> Vec<Option<Number>> {
-        let uses = self.formula.factors.iter().zip(&self.tables);
-        uses.map(|(factor, table)| {
-            let entry = factor.name.of(keys).and_then(|value| table.entries.get(&**value));
-            entry.or(table.default.as_ref()).cloned()
+        let uses = self.formula.factors.iter().enumerate();
+        uses.map(|(index, factor)| match factor.name {
+            _ if factor.name.is_of_run() => None,
+            FactorName::Account => self.factor(index, keys.folded_account().as_deref()),
+            _ => self.factor(index, factor.name.of(keys).map(|value| &**value)),
         })
         .collect()
+    }
+
+    /// What the table of the formula's factor says of a value: its entry, else the default.
+    pub(crate) fn factor(&self, index: usize, value: Option<&[u8]>) -> Option<Number> {
+        let table = self.tables.get(index)?;
+        value.and_then(|value| table.entries.get(value)).or(table.default.as_ref()).cloned()
     }
 }
 
 impl FactorName {
-    /// The run's value that the table is looked up by.
-    pub(crate) fn of<'a>(self, keys: &Keys<'a>) -> Option<&'a BStr> {
+    /// The run's value that the table is looked up by, where it is among the keys.
+    pub(crate) fn of<'a>(&self, keys: &Keys<'a>) -> Option<&'a BStr> {
         match self {
             Self::Qos => keys.qos,
             Self::Partition => keys.partition,
@@ -175,15 +199,23 @@ impl FactorName {
             Self::Cluster => keys.cluster,
             Self::Group => keys.group,
             Self::Project => keys.project,
+            Self::NodeType | Self::GpuType | Self::Resource(_) => None,
         }
     }
 }
 
-pub(crate) fn compile(specs: Vec<ResourceSpec>, zone: Tz, problems: &mut Problems) -> Vec<Resource> {
+/// `defaults`: the limits of `[policy]`; `node_types`: for what formulas ask of nodes.
+pub(crate) fn compile(
+    specs: Vec<ResourceSpec>,
+    defaults: &Limits,
+    node_types: &[NodeType],
+    zone: Tz,
+    problems: &mut Problems,
+) -> Vec<Resource> {
     let resources: Vec<Resource> = specs
         .into_iter()
         .enumerate()
-        .map(|(index, spec)| compile_resource(spec, index, zone, problems))
+        .map(|(index, spec)| compile_resource(spec, index, defaults, node_types, zone, problems))
         .collect();
     for (index, later) in resources.iter().enumerate() {
         let earlier = resources.iter().take(index).enumerate();
@@ -207,7 +239,14 @@ pub(crate) fn compile(specs: Vec<ResourceSpec>, zone: Tz, problems: &mut Problem
     resources
 }
 
-fn compile_resource(spec: ResourceSpec, index: usize, zone: Tz, problems: &mut Problems) -> Resource {
+fn compile_resource(
+    spec: ResourceSpec,
+    index: usize,
+    defaults: &Limits,
+    node_types: &[NodeType],
+    zone: Tz,
+    problems: &mut Problems,
+) -> Resource {
     let place = RulePlace::Resource { index };
     if let Some(why) = unfit(&spec.name) {
         problems.error(place, format!("the resource's name {why}"), None);
@@ -247,7 +286,64 @@ fn compile_resource(spec: ResourceSpec, index: usize, zone: Tz, problems: &mut P
             problems.warning(place, message, None);
         }
     }
-    Resource { name: spec.name, when: spec.when, rates, rate_by }
+    for (what, count) in [("cores_per_node", spec.cores_per_node), ("gpus_per_node", spec.gpus_per_node)] {
+        if count.is_some_and(|count| count == 0 || count > 1 << 20) {
+            problems.error(place, format!("{what}: no node has so many"), None);
+        }
+    }
+    let resource = Resource {
+        name: spec.name,
+        when: spec.when,
+        rates,
+        rate_by,
+        cores_per_node: spec.cores_per_node,
+        gpus_per_node: spec.gpus_per_node,
+        supplied: spec.supplied.map(|rows| Supplied::compile(rows, index, problems)),
+        limits: Limits::compile(spec.limits, place, problems).or(defaults),
+    };
+    check_quantities(&resource, index, node_types, problems);
+    resource
+}
+
+/// What formulas name, and no run can have: it would hold every one of them.
+fn check_quantities(resource: &Resource, index: usize, node_types: &[NodeType], problems: &mut Problems) {
+    let uses = resource
+        .rates
+        .iter()
+        .flat_map(|rate| rate.formula.quantities.iter().map(|(quantity, span)| (rate.index, quantity, span)));
+    let uses: Vec<_> = uses.collect();
+    for (rate, quantity, span) in &uses {
+        let (missing, help) = match quantity {
+            Quantity::Supplied => (
+                resource.supplied.is_none(),
+                "name the table: supplied = \"charges.csv\" in the [[resource]]",
+            ),
+            Quantity::CoresPerNode | Quantity::ExclusiveCores => (
+                resource.cores_per_node.is_none() && node_types.iter().all(|found| found.cores.is_none()),
+                "set cores_per_node in the [[resource]], or `cores` in a [[node_type]]",
+            ),
+            Quantity::GpusPerNode | Quantity::ExclusiveGpus => (
+                resource.gpus_per_node.is_none() && node_types.iter().all(|found| found.gpus.is_none()),
+                "set gpus_per_node in the [[resource]], or `gpus` in a [[node_type]]",
+            ),
+            _ => continue,
+        };
+        if missing {
+            let error = FormulaError {
+                offset: span.start,
+                len: span.len(),
+                message: format!("the configuration does not say `{}`", quantity.name()),
+                help: Some(help.to_owned()),
+            };
+            let place = |offset, len| RulePlace::Formula { resource: index, rate: *rate, offset, len };
+            problems.formula(vec![error], place);
+        }
+    }
+    if resource.supplied.is_some() && !uses.iter().any(|(_, quantity, _)| **quantity == Quantity::Supplied) {
+        let help = "write charge = \"supplied\"";
+        let message = "the table of supplied charges is not used by any rate";
+        problems.warning(RulePlace::Resource { index }, message, Some(help));
+    }
 }
 
 /// `None` where the formula cannot be used; what else is wrong is noted beside it.
@@ -284,6 +380,7 @@ fn compile_rate(
     let mut used = Vec::with_capacity(formula.factors.len());
     for factor in &formula.factors {
         let Some((_, table)) = tables.remove(&factor.name) else {
+            used.push(FactorTable { entries: HashMap::new(), default: None });
             let error = FormulaError {
                 offset: factor.span.start,
                 len: factor.span.len(),
@@ -300,6 +397,13 @@ fn compile_rate(
         let help = format!("multiply by it: ... * factor.{name}");
         problems.warning(RulePlace::Factor { resource, rate: index }, message, Some(&help));
     }
+    let of_run = formula.factors.iter().any(|factor| factor.name.is_of_run());
+    let of_rules =
+        formula.quantities.iter().any(|(named, _)| named.is_of_nodes() || *named == Quantity::Supplied);
+    let is_of_whole_run =
+        !formula.quantities.is_empty() && formula.quantities.iter().all(|(named, _)| named.is_of_whole_run());
+    let needs_node_type = formula.factors.iter().any(|factor| factor.name == FactorName::NodeType)
+        || formula.quantities.iter().any(|(named, _)| named.is_of_nodes());
     Some(Rate {
         index,
         from: spec.from,
@@ -310,6 +414,9 @@ fn compile_rate(
         minimum,
         minimum_seconds: spec.minimum_seconds.unwrap_or(0),
         tables: used,
+        needs_node_type,
+        is_of_whole_run,
+        is_plain: !of_run && !of_rules,
     })
 }
 
@@ -340,12 +447,19 @@ fn compile_tables(
             };
             if value == "default" {
                 table.default = Some(number);
-            } else {
-                table.entries.insert(value.into_bytes(), number);
+                continue;
             }
+            if factor == FactorName::Account && value.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                // Sources whose accounts have no case look them up in lower case.
+                table
+                    .entries
+                    .entry(value.to_ascii_lowercase().into_bytes())
+                    .or_insert_with(|| number.clone());
+            }
+            table.entries.insert(value.into_bytes(), number);
         }
         if tables.insert(factor, (name, table)).is_some() {
-            problems.error(place, "factor.queue and factor.partition are the same: keep one of them", None);
+            problems.error(place, "two of its tables are the same one under two names (queue and partition, priority and resource.job_priority): keep one of them", None);
         }
     }
     tables

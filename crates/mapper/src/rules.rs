@@ -1,16 +1,18 @@
 //! All of a site's rules, checked as a whole.
 
 use crate::digest::Canonical;
+use crate::limits::Limits;
+use crate::node_types::{self, NodeType};
 use crate::problems::Problems;
 use crate::projects::Projects;
 use crate::resources::{self, Resource};
 use crate::spec::{
-    Charged, OwnerRow, PolicySpec, ProjectPattern, ProjectRow, RateBy, RateSpec, ResourceSpec, Rounding,
-    RoundingMode, RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule, StorageSpec, UserRow, When,
+    Charged, LimitsSpec, NodeTypeSpec, OwnerRow, PolicySpec, ProjectPattern, ProjectRow, RateBy, RateSpec,
+    ResourceSpec, Rounding, RoundingMode, RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule,
+    StorageSpec, SuppliedRow, UserRow, When,
 };
 use crate::storage::{self, Storage};
 use crate::users::Users;
-use amie_usage::Decimal;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use parsers::{Run, Scheduler, State};
@@ -21,6 +23,7 @@ pub struct Rules {
     pub(crate) timezone: Tz,
     pub(crate) projects: Projects,
     pub(crate) users: Users,
+    pub(crate) node_types: Vec<NodeType>,
     pub(crate) resources: Vec<Resource>,
     pub(crate) storage: Vec<Storage>,
     pub(crate) policy: Policy,
@@ -36,8 +39,10 @@ pub(crate) struct Policy {
     boot_fail: Charged,
     preempted: Charged,
     requeued: Charged,
+    resizing: Charged,
     failed: Charged,
-    pub(crate) max_charge: Option<Decimal>,
+    /// For storage; resources have theirs.
+    pub(crate) limits: Limits,
 }
 
 impl Policy {
@@ -52,6 +57,7 @@ impl Policy {
             _ if run.scheduler == Scheduler::Pbs && *run.state_text == b"R"[..] => {
                 ("requeued", self.requeued)
             }
+            State::Resizing => ("resizing", self.resizing),
             State::Failed => ("failed", self.failed),
             _ => ("", Charged::Charge),
         }
@@ -84,6 +90,8 @@ impl Rules {
     ///     project_patterns: vec![],
     ///     skip: vec![],
     ///     users: None,
+    ///     pi_fallback: vec![],
+    ///     node_types: vec![],
     ///     resources: vec![cpu],
     ///     storage: vec![],
     ///     policy: PolicySpec::default(),
@@ -95,18 +103,30 @@ impl Rules {
     pub fn compile(spec: RulesSpec) -> Result<Self, Vec<RuleError>> {
         let digest = digest(&spec);
         let mut problems = Problems::default();
-        let RulesSpec { timezone, projects, project_patterns, skip, users, resources, storage, policy } =
-            spec;
-        let rules = Self {
+        let RulesSpec {
             timezone,
-            projects: Projects::compile(projects, project_patterns, skip, timezone, &mut problems),
-            users: Users::compile(users, timezone, &mut problems),
-            resources: resources::compile(resources, timezone, &mut problems),
-            storage: storage::compile(storage, &mut problems),
-            policy: compile_policy(policy, &mut problems),
-            warnings: problems.warnings,
-            digest,
-        };
+            projects,
+            project_patterns,
+            skip,
+            users,
+            pi_fallback,
+            node_types,
+            resources,
+            storage,
+            policy,
+        } = spec;
+        // Resources take limits from the policy, whose faults are said last, as it stands in the file.
+        let mut of_policy = Problems::default();
+        let policy = compile_policy(policy, &mut of_policy);
+        let node_types = node_types::compile(node_types, &mut problems);
+        let projects = Projects::compile(projects, project_patterns, skip, timezone, &mut problems);
+        let users = Users::compile(users, pi_fallback, timezone, &mut problems);
+        let resources = resources::compile(resources, &policy.limits, &node_types, timezone, &mut problems);
+        let storage = storage::compile(storage, &mut problems);
+        problems.errors.extend(of_policy.errors);
+        let warnings = problems.warnings;
+        let rules =
+            Self { timezone, projects, users, node_types, resources, storage, policy, warnings, digest };
         if problems.errors.is_empty() { Ok(rules) } else { Err(problems.errors) }
     }
 
@@ -122,6 +142,18 @@ impl Rules {
         self.digest
     }
 
+    /// Which of a run's times chooses the rates of a resource; `None` where there is no such resource.
+    #[must_use]
+    pub fn rate_by(&self, resource: &str) -> Option<RateBy> {
+        self.resources.iter().find(|known| known.name == resource).map(|known| known.rate_by)
+    }
+
+    /// Names of all resources, those of storage too, in the order of the configuration.
+    pub fn resource_names(&self) -> impl Iterator<Item = &str> {
+        let jobs = self.resources.iter().map(|resource| resource.name.as_str());
+        jobs.chain(self.storage.iter().map(|storage| storage.resource.as_str()))
+    }
+
     /// The site's zone, in which dates begin.
     #[must_use]
     pub fn timezone(&self) -> Tz {
@@ -130,28 +162,32 @@ impl Rules {
 }
 
 fn compile_policy(spec: PolicySpec, problems: &mut Problems) -> Policy {
-    let PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge } = spec;
-    let max_charge = max_charge.and_then(|text| {
-        let number = text.parse::<Decimal>().ok().filter(|number| !number.is_negative());
-        if number.is_none() {
-            let message = format!("max_charge: \"{text}\" is no plain number, 0 or above");
-            problems.error(RulePlace::Policy, message, None);
-        }
-        number
-    });
-    Policy { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge }
+    let PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, resizing, failed, limits } = spec;
+    let limits = Limits::compile(limits, RulePlace::Policy, problems);
+    Policy { send_zero, node_fail, boot_fail, preempted, requeued, resizing, failed, limits }
 }
 
 /// Every field is taken apart by name, so that a new one cannot be forgotten here.
 fn digest(spec: &RulesSpec) -> u128 {
     let mut to = Canonical::new("rules");
-    let RulesSpec { timezone, projects, project_patterns, skip, users, resources, storage, policy } = spec;
+    let RulesSpec {
+        timezone,
+        projects,
+        project_patterns,
+        skip,
+        users,
+        pi_fallback,
+        node_types,
+        resources,
+        storage,
+        policy,
+    } = spec;
     to.text(timezone.name());
     to.count(projects.len());
     for row in projects {
-        let ProjectRow { account, project, cluster, partition, qos, user, from, until, line: _ } = row;
+        let ProjectRow { account, project, cluster, partition, qos, user, from, until, pi, line: _ } = row;
         to.text(account).text(project);
-        for condition in [cluster, partition, qos, user] {
+        for condition in [cluster, partition, qos, user, pi] {
             to.option(condition.as_deref());
         }
         date(&mut to, *from);
@@ -171,6 +207,16 @@ fn digest(spec: &RulesSpec) -> u128 {
         date(&mut to, *from);
         date(&mut to, *until);
     }
+    list(&mut to, pi_fallback);
+    to.count(node_types.len());
+    for NodeTypeSpec { name, cluster, partition, hosts, cores, gpus } in node_types {
+        to.text(name);
+        for names in [cluster, partition, hosts] {
+            list(&mut to, names);
+        }
+        count(&mut to, *cores);
+        count(&mut to, *gpus);
+    }
     to.count(resources.len());
     for resource in resources {
         digest_resource(&mut to, resource);
@@ -179,24 +225,57 @@ fn digest(spec: &RulesSpec) -> u128 {
     for storage in storage {
         digest_storage(&mut to, storage);
     }
-    let PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge } = policy;
+    let PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, resizing, failed, limits } =
+        policy;
     to.flag(*send_zero);
-    for charged in [node_fail, boot_fail, preempted, requeued, failed] {
+    for charged in [node_fail, boot_fail, preempted, requeued, resizing, failed] {
         to.flag(*charged == Charged::Zero);
     }
-    to.option(max_charge.as_deref());
+    digest_limits(&mut to, limits);
     to.digest()
 }
 
+fn list(to: &mut Canonical, names: &[String]) {
+    to.count(names.len());
+    for name in names {
+        to.text(name);
+    }
+}
+
+fn count(to: &mut Canonical, count: Option<u64>) {
+    to.flag(count.is_some()).integer(count.unwrap_or(0));
+}
+
+fn digest_limits(to: &mut Canonical, limits: &LimitsSpec) {
+    let LimitsSpec { max_charge, max_cores, max_hours } = limits;
+    to.option(max_charge.as_deref()).option(max_hours.as_deref());
+    count(to, *max_cores);
+}
+
 fn digest_resource(to: &mut Canonical, resource: &ResourceSpec) {
-    let ResourceSpec { name, when: When { cluster, partition, qos, account, user }, rates } = resource;
+    let ResourceSpec {
+        name,
+        when: When { cluster, partition, qos, account, user },
+        rates,
+        cores_per_node,
+        gpus_per_node,
+        supplied,
+        limits,
+    } = resource;
     to.text(name);
-    for list in [cluster, partition, qos, account, user] {
-        to.count(list.len());
-        for value in list {
-            to.text(value);
+    for names in [cluster, partition, qos, account, user] {
+        list(to, names);
+    }
+    count(to, *cores_per_node);
+    count(to, *gpus_per_node);
+    to.flag(supplied.is_some()).count(supplied.as_deref().map_or(0, <[_]>::len));
+    for SuppliedRow { job_id, charge, cluster, submit, start, line: _ } in supplied.iter().flatten() {
+        to.text(job_id).text(charge).option(cluster.as_deref());
+        for time in [submit, start] {
+            to.flag(time.is_some()).signed(time.unwrap_or(0));
         }
     }
+    digest_limits(to, limits);
     to.count(rates.len());
     for rate in rates {
         let RateSpec { from, until, rate_by, charge, round, minimum, minimum_seconds, factors } = rate;

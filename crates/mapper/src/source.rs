@@ -10,7 +10,10 @@ pub struct SourceRules {
     pub(crate) name: String,
     pub(crate) cluster: Option<String>,
     pub(crate) project_from: Vec<ProjectFrom>,
+    /// `None`: as the scheduler does.
+    pub(crate) fold_accounts: Option<bool>,
     pub(crate) local_record_id: Template,
+    pub(crate) parent_record_id: Option<Template>,
     pub(crate) hold_forgeable: bool,
     pub(crate) send_job_name: bool,
     digest: u128,
@@ -30,15 +33,23 @@ impl SourceRules {
     /// let source = SourceRules::compile(SourceSpec {
     ///     name: "slurm".into(),
     ///     cluster: Some("testhpc".into()),
-    ///     project_from: vec![],
     ///     local_record_id: Some("{job_id}".into()),
-    ///     hold_forgeable: false,
-    ///     send_job_name: false,
+    ///     parent_record_id: Some("{parent}".into()),
+    ///     ..SourceSpec::default()
     /// })?;
     /// # Ok::<(), mapper::spec::RuleError>(())
     /// ```
     pub fn compile(spec: SourceSpec) -> Result<Self, RuleError> {
-        let SourceSpec { name, cluster, project_from, local_record_id, hold_forgeable, send_job_name } = spec;
+        let SourceSpec {
+            name,
+            cluster,
+            project_from,
+            fold_accounts,
+            local_record_id,
+            parent_record_id,
+            hold_forgeable,
+            send_job_name,
+        } = spec;
         if name.is_empty() {
             let message = "the source has no name".to_owned();
             return Err(RuleError { place: RulePlace::Source, message, help: None });
@@ -54,15 +65,20 @@ impl SourceRules {
             });
         }
         canonical.flag(hold_forgeable).flag(send_job_name);
+        canonical.option(parent_record_id.as_deref());
+        canonical.flag(fold_accounts.is_some()).flag(fold_accounts.unwrap_or(false));
         let local_record_id = match local_record_id {
-            Some(template) => Template::compile(&template)?,
+            Some(template) => Template::of_record(&template)?,
             None => Template::job_id(),
         };
+        let parent_record_id = parent_record_id.as_deref().map(Template::of_parent).transpose()?;
         Ok(Self {
             name,
             cluster: cluster.filter(|cluster| !cluster.is_empty()),
             project_from,
+            fold_accounts,
             local_record_id,
+            parent_record_id,
             hold_forgeable,
             send_job_name,
             digest: canonical.digest(),

@@ -20,6 +20,10 @@ pub struct RulesSpec {
     pub skip: Vec<SkipRule>,
     /// Rows of the user table; `None` where no table is configured: the scheduler's user is the AMIE login.
     pub users: Option<Vec<UserRow>>,
+    /// `users.pi_fallback`: service accounts, whose runs are the PI's of the project where the user table does not name them.
+    pub pi_fallback: Vec<String>,
+    /// `[[node_type]]`, in order. The first that fits decides.
+    pub node_types: Vec<NodeTypeSpec>,
     /// `[[resource]]`, in order. The first that fits decides.
     pub resources: Vec<ResourceSpec>,
     /// `[[storage]]`.
@@ -42,6 +46,8 @@ pub struct ProjectRow {
     pub from: Option<NaiveDate>,
     /// Exclusive.
     pub until: Option<NaiveDate>,
+    /// AMIE login of the project's PI, for [`RulesSpec::pi_fallback`].
+    pub pi: Option<String>,
     /// Line in the table, from 1, for messages.
     pub line: u64,
 }
@@ -81,6 +87,51 @@ pub struct UserRow {
     pub line: u64,
 }
 
+/// A type of nodes: by partition, by the names of hosts, or by both.
+#[derive(Debug, Clone, Default)]
+pub struct NodeTypeSpec {
+    /// What `factor.node_type` looks up.
+    pub name: String,
+    /// Only on these clusters; an empty list is no condition.
+    pub cluster: Vec<String>,
+    /// Only in these partitions or queues; an empty list is no condition.
+    pub partition: Vec<String>,
+    /// Regular expressions, anchored at both ends, one of which each host must match; an empty list: every host.
+    pub hosts: Vec<String>,
+    /// Cores of a node.
+    pub cores: Option<u64>,
+    /// GPUs of a node.
+    pub gpus: Option<u64>,
+}
+
+/// A charge that the site has computed itself.
+#[derive(Debug, Clone, Default)]
+pub struct SuppliedRow {
+    /// As users see it: `123`, `61_5`, `91.pbssrv`.
+    pub job_id: String,
+    /// A decimal number.
+    pub charge: String,
+    /// Only of this cluster.
+    pub cluster: Option<String>,
+    /// Only the run submitted then, epoch seconds.
+    pub submit: Option<i64>,
+    /// Only the run started then, epoch seconds.
+    pub start: Option<i64>,
+    /// Line in the table, from 1, for messages.
+    pub line: u64,
+}
+
+/// What no run can have used: one that seems to have is held until a person approves it. An unset limit is none.
+#[derive(Debug, Clone, Default)]
+pub struct LimitsSpec {
+    /// Largest charge of one record: a decimal number.
+    pub max_charge: Option<String>,
+    /// Cores of the whole cluster.
+    pub max_cores: Option<u64>,
+    /// Longest allowed wall time, in hours: a decimal number.
+    pub max_hours: Option<String>,
+}
+
 /// One AMIE resource.
 #[derive(Debug, Clone, Default)]
 pub struct ResourceSpec {
@@ -90,6 +141,14 @@ pub struct ResourceSpec {
     pub when: When,
     /// Its rates, each with its validity.
     pub rates: Vec<RateSpec>,
+    /// Cores of a node whose type does not say.
+    pub cores_per_node: Option<u64>,
+    /// GPUs of a node whose type does not say.
+    pub gpus_per_node: Option<u64>,
+    /// Charges that formulas name `supplied`; `None` where no table is configured.
+    pub supplied: Option<Vec<SuppliedRow>>,
+    /// Each limit that is set here stands in place of the one in `[policy]`.
+    pub limits: LimitsSpec,
 }
 
 /// Which runs: each non-empty list must contain the run's value.
@@ -155,7 +214,7 @@ pub struct RateSpec {
     pub minimum: Option<String>,
     /// Least seconds that a run is charged for.
     pub minimum_seconds: Option<u64>,
-    /// Factor tables: name (`qos`, `queue`, ...) -> value -> number. `default` is the value for all others.
+    /// Factor tables: name (`qos`, `queue`, `node_type`, ...) -> value -> number. `default` is the value for all others.
     pub factors: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -223,14 +282,16 @@ pub struct PolicySpec {
     pub preempted: Charged,
     /// Runs that ended as REQUEUED, and PBS `R` records.
     pub requeued: Charged,
+    /// Parts of runs whose allocation was resized (RESIZING).
+    pub resizing: Charged,
     /// Runs that ended as FAILED.
     pub failed: Charged,
-    /// One record above this is held: a decimal number.
-    pub max_charge: Option<String>,
+    /// For every resource that does not set its own, and for storage.
+    pub limits: LimitsSpec,
 }
 
 /// How one source's runs are mapped.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SourceSpec {
     /// The source's name.
     pub name: String,
@@ -238,8 +299,14 @@ pub struct SourceSpec {
     pub cluster: Option<String>,
     /// PBS: where the project comes from, tried in order. Slurm: always the account.
     pub project_from: Vec<ProjectFrom>,
-    /// Template of `LocalRecordID`: `{job_id}`, `{raw_id}`, `{cluster}`. Default per scheduler.
+    /// Whether accounts are compared without regard to case. Default: those of Slurm are, since it folds them to lower case.
+    pub fold_accounts: Option<bool>,
+    /// Template of `LocalRecordID`: text with `{job_id}`, `{raw_id}`, `{cluster}`, `{partition}`, `{user}`, `{submit}`,
+    /// `{start}`. Default: `{job_id}`.
     pub local_record_id: Option<String>,
+    /// Template of `ParentRecordID`, for array tasks and components of heterogeneous jobs: the same, and `{parent}`.
+    /// Default: none is sent.
+    pub parent_record_id: Option<String>,
     /// Hold the runs of texts in which users could have forged rows.
     pub hold_forgeable: bool,
     /// Add the job's name to the record.
@@ -269,6 +336,13 @@ pub enum RulePlace {
         index: usize,
     },
     UserRow {
+        line: u64,
+    },
+    NodeType {
+        index: usize,
+    },
+    SuppliedRow {
+        resource: usize,
         line: u64,
     },
     Resource {

@@ -3,15 +3,15 @@
 use crate::digest::reading_digest;
 use crate::formula::Formula;
 use crate::identity::{RunKey, push_hex, push_part};
-use crate::mapper::above_max_charge;
 use crate::outcome::{Hold, HoldReason, MappedReading, Skip, SkipReason, StorageOutcome};
-use crate::plan::Pricing;
+
 use crate::problems::Problems;
 use crate::quantity::{Stored, Subject};
 use crate::resources::check_rounding;
 use crate::rules::Rules;
 use crate::spec::{Charged, Rounding, RuleError, RulePlace, ServiceTreats, StorageSpec};
 use crate::suggest::closest;
+use crate::terms::Pricing;
 use crate::text::{MAX_FIELD, cell, shown, unfit};
 use amie_usage::wire::format_time;
 use amie_usage::{StorageAttributes, StorageUsageRecord};
@@ -24,7 +24,7 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub(crate) struct Storage {
     source: String,
-    resource: String,
+    pub(crate) resource: String,
     service_treats: Option<ServiceTreats>,
     formula: Formula,
     round: Rounding,
@@ -146,15 +146,12 @@ impl<'r> StorageMapper<'r> {
         }
         match self.record(reading, collected_at) {
             Err(hold) => StorageOutcome::Held(hold),
-            Ok(mapped) => match self.rules.policy.max_charge {
-                Some(max) if mapped.record.charge > max => {
-                    let hold = above_max_charge(mapped.record.charge, max);
-                    StorageOutcome::HeldForApproval(mapped, hold)
-                }
-                _ if mapped.record.charge.is_zero() && !self.rules.policy.send_zero => {
+            Ok(mapped) => match self.rules.policy.limits.above_max_charge(mapped.record.charge) {
+                Some(hold) => StorageOutcome::HeldForApproval(mapped, hold),
+                None if mapped.record.charge.is_zero() && !self.rules.policy.send_zero => {
                     StorageOutcome::Zero(mapped)
                 }
-                _ => StorageOutcome::Mapped(mapped),
+                None => StorageOutcome::Mapped(mapped),
             },
         }
     }
@@ -181,9 +178,9 @@ impl<'r> StorageMapper<'r> {
             round: storage.round,
         };
         let stored = Stored { reading, interval_days: storage.interval_days };
-        let charge = pricing
-            .charge(&stored, &mut ())
-            .map_err(|fault| fault.explain(&storage.resource, &storage.formula, &|_| ("", "")))?;
+        let charge = pricing.charge(&stored, &mut ()).map_err(|fault| {
+            fault.explain(&storage.resource, &storage.formula, &|_| (Cow::Borrowed(""), String::new()))
+        })?;
         let (source, owner_part) = (self.source_part(), owner_part(reading));
         let kind = reading.owner_kind.as_str();
         let key = self.key_on(reading, &first_day.to_string());

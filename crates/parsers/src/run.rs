@@ -431,6 +431,13 @@ impl<'a> Run<'a> {
     pub fn resource(&self, name: &[u8]) -> Option<&'a BStr> {
         crate::pbs::resource(self.resources, name).map(BStr::new)
     }
+
+    /// The same in bytes, where it is a size as PBS writes them: `10gb`, `512b`, `2kw`, `1024`. A unit is 1024 times the one before,
+    /// a word 8 bytes.
+    #[must_use]
+    pub fn resource_size(&self, name: &[u8]) -> Option<u64> {
+        crate::pbs::size(self.resource(name)?)
+    }
 }
 
 impl Run<'_> {

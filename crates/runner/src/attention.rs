@@ -116,8 +116,17 @@ fn hold_advice(reason: &str) -> &'static str {
         "above-max-charge" => {
             "look at the charge; then `amie-runner held approve KEY --reason '...'`, or waive it"
         }
+        "above-max-cores" | "above-max-hours" => {
+            "no run can have used that: look at the source's text; then `amie-runner held waive KEY --reason '...'`, or approve it"
+        }
         "log-incomplete" => {
             "give the source the log's earlier days and read it again; or charge it by hand, then waive it"
+        }
+        "above-usual-night" => {
+            "look at the rates and the largest jobs; then `amie-runner held approve --reason-code above-usual-night --resource NAME --all --reason '...'`, or waive"
+        }
+        "moving" => {
+            "nobody is needed: zero was sent under the old identity, and the charge follows under the new one when that is loaded"
         }
         "inconsistent" | "ambiguous-time" | "unknown-state" | "ended-twice" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
@@ -130,7 +139,7 @@ fn hold_advice(reason: &str) -> &'static str {
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
         "identity-changed" => {
-            "a record that was sent would change its identity: undo the change of mapping, or waive it"
+            "a record that was sent would change its identity: undo the change of mapping, or `amie-runner restate` its period, or waive it"
         }
         "may-add" => {
             "a reading that was sent changed: correct the difference with the allocation service, then waive the change"

@@ -167,6 +167,21 @@ pub fn transform<E: Send>(
     Ok(collected)
 }
 
+/// Maps everything and hands out what `make`'s collectors keep of each block, in input order.
+///
+/// # Errors
+/// Whatever `emit` answers.
+pub fn each_block<C: Collector, E: Send>(
+    config: &Config,
+    planned: &Planned<'_>,
+    make: impl Fn() -> C + Sync,
+    mut emit: impl FnMut(C) -> Result<(), E>,
+) -> Result<Collected, E> {
+    let mut collected = Collected::default();
+    read_source(config, planned, &mut collected, make, |piece| emit(piece.block.kept))?;
+    Ok(collected)
+}
+
 /// Maps and renders everything and keeps only counts, for measuring.
 ///
 /// # Errors

@@ -4,10 +4,11 @@ use crate::config::Config;
 use crate::engine::job_rules;
 use crate::input::InputError;
 use crate::input::blocks::{Block, TooLong};
-use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Row};
+use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Quarantined, Row};
 use crate::pipeline::format::{FileReader, Format};
 use crate::pipeline::{self, Emitted, File, Work};
 use crate::plan::Planned;
+use crate::stored::StoredRun;
 use mapper::{Explanation, Mapper, Outcome, Rules, SourceRules};
 use parsers::pbs::Releases;
 use parsers::{Frame, Kind, Run};
@@ -50,6 +51,8 @@ pub struct Known {
     pub hold: Option<Hold>,
     /// The record as it is (or would be) sent.
     pub payload: Option<Vec<u8>>,
+    /// What today's rules make of the run that is kept with the hold: the input may be gone by now.
+    pub kept: Option<Explanation>,
 }
 
 const MOST_TEXT: usize = 8 << 10;
@@ -125,13 +128,7 @@ impl Work for ExplainWork<'_> {
                 }
             }
             Frame::Quarantined(bad) => {
-                // Torn text: what it is about can only be guessed from how it begins.
-                let begins = bad.text.starts_with(self.id.as_bytes())
-                    && bad.text.get(self.id.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
-                let names = |text: String| memchr::memmem::find(bad.text, text.as_bytes()).is_some();
-                let in_json =
-                    is_json && [",", "\n"].iter().any(|end| names(format!("\"job_id\": {}{end}", self.id)));
-                if begins || in_json || names(format!(";{};", self.id)) {
+                if seems_about(bad.text, self.id) {
                     sighted(bad.place.line, bad.text, Fate::Quarantined(bad.reason.to_string()));
                 }
             }
@@ -143,6 +140,16 @@ impl Work for ExplainWork<'_> {
     fn too_long(&self, _: &File, _: &TooLong) -> Vec<Sighted> {
         Vec::new()
     }
+}
+
+/// Torn text: what it is about can only be guessed from how it begins, or from where an id usually stands.
+fn seems_about(text: &[u8], id: &str) -> bool {
+    let begins = text.starts_with(id.as_bytes())
+        && text.get(id.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
+    let names = |what: String| memchr::memmem::find(text, what.as_bytes()).is_some();
+    begins
+        || names(format!(";{id};"))
+        || [",", "\n"].iter().any(|end| names(format!("\"job_id\": {id}{end}")))
 }
 
 /// A job of a JSON document on one line, without its steps, which are no part of what is charged and most of the text.
@@ -180,7 +187,7 @@ pub fn in_sources(config: &Config, planned: &[Planned<'_>], id: &str) -> (Vec<Si
 ///
 /// # Errors
 /// Where the ledger cannot be read.
-pub fn in_ledger(ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerError> {
+pub fn in_ledger(config: &Config, ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerError> {
     let mut known: Vec<Known> = Vec::new();
     for what in [Find::Key(id.to_owned()), Find::Record(id.to_owned()), Find::Job(id.to_owned())] {
         for row in ledger.find(&what, 100)? {
@@ -190,8 +197,34 @@ pub fn in_ledger(ledger: &dyn Ledger, id: &str) -> Result<Vec<Known>, LedgerErro
             let history = ledger.history(&row.key)?;
             let hold = ledger.hold(&row.key)?;
             let payload = ledger.payload(&row.key)?;
-            known.push(Known { row, history, hold, payload });
+            let kept = hold.as_ref().and_then(|hold| of_hold(config, hold));
+            known.push(Known { row, history, hold, payload, kept });
         }
     }
     Ok(known)
+}
+
+/// What today's rules make of the run that is kept with a hold.
+fn of_hold(config: &Config, hold: &Hold) -> Option<Explanation> {
+    let stored: StoredRun = serde_json::from_str(&hold.run).ok()?;
+    let source = config.sources.iter().find(|source| source.name == stored.source)?;
+    let rules = job_rules(source)?;
+    let safe = rules.for_safe_text();
+    let rules = if hold.reason == "forgeable" { rules } else { &safe };
+    Some(Mapper::new(&config.rules, rules).explain(&stored.run()))
+}
+
+/// Quarantined texts in the ledger that seem to be about a job: the input may be gone by now.
+///
+/// # Errors
+/// Where the ledger cannot be read.
+pub fn in_quarantine(ledger: &dyn Ledger, id: &str) -> Result<Vec<Quarantined>, LedgerError> {
+    let mut found = Vec::new();
+    let mut after = 0;
+    loop {
+        let texts = ledger.quarantined(after, 1000)?;
+        let Some(last) = texts.last() else { return Ok(found) };
+        after = last.id;
+        found.extend(texts.into_iter().filter(|text| seems_about(&text.text, id)));
+    }
 }

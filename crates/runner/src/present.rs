@@ -3,6 +3,7 @@
 use amie_usage::Stop;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use runner::attention::Item;
+use runner::config::Config;
 use runner::exit::Exit;
 use runner::ledger::{LedgerError, State, Totals};
 use runner::nightly::Night;
@@ -68,7 +69,9 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Plan(_) => Exit::Usage,
             // Nothing is lost: the other runner ends, the disk is cleaned up, and the next run goes on.
-            Self::Ledger(LedgerError::Busy { .. } | LedgerError::DiskFull { .. }) => Exit::Unreachable,
+            Self::Ledger(
+                LedgerError::Busy { .. } | LedgerError::DiskFull { .. } | LedgerError::NotWritten { .. },
+            ) => Exit::Unreachable,
             Self::Unreachable(_) | Self::Output { .. } => Exit::Unreachable,
             Self::Ledger(_) | Self::Imbalance(_) => Exit::Usage,
         }
@@ -247,6 +250,22 @@ pub(crate) fn items(items: &[Item], terminal: bool) -> String {
     text
 }
 
+/// The tables of the configuration with their age, and a warning for each that is too old.
+pub(crate) fn tables(config: &Config, terminal: bool) -> String {
+    let now = runner::clock::now();
+    let mut text = String::new();
+    if !config.tables.is_empty() {
+        text += &format!("{}\n", heading("Tables", terminal));
+    }
+    for table in &config.tables {
+        text += &format!("  {}\n", escape(&table.describe(now)));
+    }
+    for warning in config.old_tables(now) {
+        text += &wrapped(&format!("-> {}", escape(&warning)));
+    }
+    text
+}
+
 /// Text in lines of at most 110 characters, set in by five.
 fn wrapped(text: &str) -> String {
     let mut lines = String::new();
@@ -286,9 +305,12 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    for braked in &night.braked {
+        text += &wrapped(&format!("held {} record(s): {}", braked.records, escape(&braked.to_string())));
+    }
     if ingested.drifted > 0 {
         text += &format!(
-            "  {} record(s) that were sent would be charged otherwise by today's rules or tables; they keep their charge\n",
+            "  {} record(s) that were sent would be charged otherwise by today's rules or tables; they keep their charge (see `restate`)\n",
             ingested.drifted
         );
     }
@@ -363,6 +385,7 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
             runner::clock::show(since)
         ));
     }
+    list.extend(night.old_tables.iter().cloned());
     list
 }
 

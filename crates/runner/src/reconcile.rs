@@ -48,6 +48,14 @@ impl Reconciliation {
         sum.foreign += confirmed.foreign;
     }
 
+    /// Adds what another round found.
+    pub fn merge(&mut self, other: Self) {
+        self.add(&other.confirmed);
+        self.remarks.extend(other.remarks);
+        self.unreachable = self.unreachable.take().or(other.unreachable);
+        self.key_refused = self.key_refused.take().or(other.key_refused);
+    }
+
     fn problem(&mut self, call: &str, error: CallError) {
         match error {
             CallError::NotOffered { http_status, .. } => {

@@ -54,7 +54,9 @@ impl Node {
     ) -> Result<Number, NoValue> {
         let value = match &self.op {
             Op::Constant(number) => return Ok(number.clone()),
-            Op::Quantity(quantity) => inputs.values.value(*quantity).ok_or(NoValue::Quantity(*quantity))?,
+            Op::Quantity(quantity) => {
+                inputs.values.value(quantity).ok_or_else(|| NoValue::Quantity(quantity.clone()))?
+            }
             Op::Factor(index) => {
                 inputs.factors.get(*index).and_then(Clone::clone).ok_or(NoValue::Factor(*index))?
             }
@@ -170,7 +172,7 @@ mod tests {
     use crate::formula::Formula;
     use crate::quantity::{Measures, Subject};
 
-    fn run() -> Measures {
+    fn run() -> Measures<'static> {
         Measures {
             seconds: Some(5400),
             cores: Some(3),

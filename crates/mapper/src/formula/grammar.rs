@@ -10,7 +10,12 @@
 //! product     = unary { ( "*" | "/" ) unary }
 //! unary       = "-" unary | primary
 //! primary     = number | "(" disjunction ")" | name [ "(" disjunction { "," disjunction } ")" ]
+//! number      = digits [ "." digits ] | "." digits
+//! name        = word { "." ( part | quoted ) }
 //! ```
+//!
+//! A word is letters, digits and `_`, not a digit first; a part may begin with a digit; what has other characters is quoted:
+//! `gpus."a100-80gb"`.
 //!
 //! Chains (`a + b + c`) become one node with many parts, so that the tree is only as deep as the text is nested; and
 //! nesting is limited to [`MAX_DEPTH`]: no formula can exhaust the stack.
@@ -187,9 +192,11 @@ fn number(input: &str) -> Parsed<'_, &str> {
     .parse(input)
 }
 
-/// `cores`, `factor.qos`; not a word of the grammar.
+/// `cores`, `factor.qos`, `gpus."a100-80gb"`; not a word of the grammar.
 fn name(input: &str) -> Parsed<'_, &str> {
-    let dotted = recognize(pair(word, many0(preceded(char('.'), word))));
+    let quote = |quote: char| delimited(char(quote), take_while1(move |c| c != quote), char(quote));
+    let part = alt((take_while1(is_word), quote('"'), quote('\'')));
+    let dotted = recognize(pair(word, many0(preceded(char('.'), part))));
     verify(dotted, |name: &str| !matches!(name, "and" | "or" | "not")).parse(input)
 }
 

@@ -7,10 +7,11 @@ pub(crate) mod grammar;
 mod time;
 
 use crate::number::Number;
-use crate::quantity::{Quantity, Subject};
+use crate::quantity::{Quantity, RESOURCE, Subject};
 use crate::suggest::closest;
 use grammar::{Comparison, Expr, Kind};
 use nom::Offset;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// A formula that cannot be used: where in its text, and why.
@@ -31,6 +32,8 @@ pub(crate) struct Formula {
     pub(crate) root: Node,
     /// The factor tables that it names, in the order of [`Op::Factor`].
     pub(crate) factors: Vec<FactorUse>,
+    /// The quantities that it names, and where.
+    pub(crate) quantities: Vec<(Quantity, Range<usize>)>,
     pub(crate) power: Power,
     /// True where the charges of a run's phases may be added up (see [`time`]).
     pub(crate) proportional: bool,
@@ -87,7 +90,7 @@ pub(crate) enum Test {
 }
 
 /// Which of a run's values a factor table is looked up by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FactorName {
     Qos,
     Partition,
@@ -97,10 +100,18 @@ pub(crate) enum FactorName {
     Cluster,
     Group,
     Project,
+    NodeType,
+    /// The mean over the run's GPUs, each by its type: times the GPUs it is the exact sum over types.
+    GpuType,
+    /// A resource of PBS: its text.
+    Resource(Box<str>),
 }
 
+/// Where PBS sites keep the priority that a job asked for.
+const PRIORITY: &str = "job_priority";
+
 impl FactorName {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("qos", Self::Qos),
         ("partition", Self::Partition),
         ("queue", Self::Partition),
@@ -110,19 +121,38 @@ impl FactorName {
         ("cluster", Self::Cluster),
         ("group", Self::Group),
         ("project", Self::Project),
+        ("node_type", Self::NodeType),
+        ("gpu_type", Self::GpuType),
     ];
 
-    /// `queue` is another name of `partition`.
+    /// `queue` is another name of `partition`, `priority` of `resource.job_priority`.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, factor)| *factor)
+        if name == "priority" {
+            return Some(Self::Resource(PRIORITY.into()));
+        }
+        if let Some(resource) = name.strip_prefix(RESOURCE).filter(|resource| !resource.is_empty()) {
+            return Some(Self::Resource(resource.into()));
+        }
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, factor)| factor.clone())
+    }
+
+    /// True for what is not among a run's [`Keys`](crate::Keys): each run decides it for itself.
+    pub(crate) fn is_of_run(&self) -> bool {
+        matches!(self, Self::NodeType | Self::GpuType | Self::Resource(_))
     }
 
     pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-        Self::ALL.iter().map(|(name, _)| *name)
+        Self::ALL.iter().map(|(name, _)| *name).chain(["priority", "resource.NAME"])
     }
 
-    pub(crate) fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, factor)| *factor == self).map_or("factor", |(name, _)| *name)
+    pub(crate) fn as_str(&self) -> Cow<'static, str> {
+        match self {
+            Self::Resource(name) if **name == *PRIORITY => return Cow::Borrowed("priority"),
+            Self::Resource(name) => return Cow::Owned(format!("{RESOURCE}{name}")),
+            _ => {}
+        }
+        let name = Self::ALL.iter().find(|(_, factor)| factor == self);
+        Cow::Borrowed(name.map_or("factor", |(name, _)| *name))
     }
 }
 
@@ -166,12 +196,19 @@ impl Formula {
     /// Everything that is wrong with it, in the order of the text.
     pub(crate) fn compile(text: &str, subject: Subject) -> Result<Self, Vec<FormulaError>> {
         let expr = grammar::parse(text).map_err(|error| vec![error])?;
-        let mut compiler = Compiler { formula: text, subject, factors: Vec::new(), errors: Vec::new() };
+        let mut compiler = Compiler {
+            formula: text,
+            subject,
+            factors: Vec::new(),
+            quantities: Vec::new(),
+            errors: Vec::new(),
+        };
         let compiled = compiler.number(&expr);
         match compiled {
             Some((root, power)) if compiler.errors.is_empty() => {
+                let Compiler { factors, quantities, .. } = compiler;
                 let proportional = Self::is_proportional(&root);
-                Ok(Self { text: text.into(), root, factors: compiler.factors, power, proportional })
+                Ok(Self { text: text.into(), root, factors, quantities, power, proportional })
             }
             _ => Err(compiler.errors),
         }
@@ -188,6 +225,7 @@ struct Compiler<'a> {
     formula: &'a str,
     subject: Subject,
     factors: Vec<FactorUse>,
+    quantities: Vec<(Quantity, Range<usize>)>,
     errors: Vec<FormulaError>,
 }
 
@@ -242,11 +280,13 @@ impl Compiler<'_> {
     }
 
     fn name(&mut self, name: &str) -> Option<(Op, Power)> {
-        if let Some((quantity, power)) = self.subject.quantity(name) {
+        let plain = unquoted(name);
+        if let Some((quantity, power)) = self.subject.quantity(&plain) {
+            self.quantities.push((quantity.clone(), self.span(name)));
             return Some((Op::Quantity(quantity), Power::Of(power)));
         }
         if self.subject == Subject::Run
-            && let Some(table) = name.strip_prefix("factor.")
+            && let Some(table) = plain.strip_prefix("factor.")
         {
             let Some(factor) = FactorName::parse(table) else {
                 let known: Vec<_> = FactorName::names().collect();
@@ -258,7 +298,8 @@ impl Compiler<'_> {
                 return None;
             };
             let index = self.factors.iter().position(|known| known.name == factor).unwrap_or_else(|| {
-                self.factors.push(FactorUse { name: factor, span: self.span(name) });
+                let span = self.span(name);
+                self.factors.push(FactorUse { name: factor, span });
                 self.factors.len().saturating_sub(1)
             });
             return Some((Op::Factor(index), Power::Of(0)));
@@ -345,7 +386,8 @@ impl Compiler<'_> {
                 let places = match arguments.get(1) {
                     None => 0,
                     Some(places) => {
-                        let read = if places.kind == Kind::Number { places.text.parse().ok() } else { None };
+                        let read: Option<u8> =
+                            if places.kind == Kind::Number { places.text.parse().ok() } else { None };
                         match read.filter(|places| *places <= MAX_PLACES) {
                             Some(read) => read,
                             None => {
@@ -392,6 +434,11 @@ impl Compiler<'_> {
         let compiled: Vec<_> = parts.iter().map(|part| self.condition(part)).collect();
         compiled.into_iter().collect()
     }
+}
+
+/// A name without the quotes around its parts.
+fn unquoted(name: &str) -> Cow<'_, str> {
+    if name.contains(['"', '\'']) { Cow::Owned(name.replace(['"', '\''], "")) } else { Cow::Borrowed(name) }
 }
 
 fn plural(arguments: usize) -> String {

@@ -66,6 +66,7 @@ fn growth(node: &Node) -> Growth {
         Op::Constant(number) if number.is_zero() => Growth::Zero,
         Op::Constant(_) | Op::Factor(_) => Growth::Constant,
         Op::Quantity(quantity) => match quantity.power() {
+            _ if quantity.is_of_whole_run() => Growth::Other,
             0 => Growth::Constant,
             1 => Growth::Proportional,
             _ => Growth::Other,
@@ -133,6 +134,9 @@ mod tests {
             ("core_hours + nodes", false),
             ("core_hours * hours", false),
             ("1 / hours", false),
+            // Each phase would repeat what is said of the whole run.
+            ("supplied", false),
+            ("core_hours + 0.75 * suspended_hours * cores", false),
             // It is, and nobody writes it so.
             ("core_hours * hours / hours", false),
         ] {

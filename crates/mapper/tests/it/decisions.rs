@@ -23,7 +23,7 @@ fn the_first_reason_is_given() {
         vec![ProjectRow { account: "lab".to_owned(), project: "LAB".to_owned(), ..ProjectRow::default() }];
     rules_spec.users =
         Some(vec![UserRow { user: "alice".to_owned(), username: "alice".to_owned(), ..UserRow::default() }]);
-    rules_spec.policy.max_charge = Some("0.5".to_owned());
+    rules_spec.policy.limits.max_charge = Some("0.5".to_owned());
     let rules = compile(rules_spec);
     let hold = SourceRules::compile(SourceSpec { hold_forgeable: true, ..source_spec() }).unwrap();
     let accept = source();
@@ -109,7 +109,9 @@ fn times_that_cannot_be_are_held_whatever_the_parser_says() {
 
 #[test]
 fn policy_decides_per_end() {
-    for state in [State::NodeFail, State::BootFail, State::Preempted, State::Requeued, State::Failed] {
+    for state in
+        [State::NodeFail, State::BootFail, State::Preempted, State::Requeued, State::Resizing, State::Failed]
+    {
         let ended = Run { state, ..run() };
         assert_eq!(policy(PolicySpec::default(), &ended), "mapped 1", "{state:?}");
         let all = PolicySpec {
@@ -117,6 +119,7 @@ fn policy_decides_per_end() {
             boot_fail: Charged::Zero,
             preempted: Charged::Zero,
             requeued: Charged::Zero,
+            resizing: Charged::Zero,
             failed: Charged::Zero,
             ..PolicySpec::default()
         };
@@ -126,6 +129,7 @@ fn policy_decides_per_end() {
             State::BootFail => PolicySpec { boot_fail: Charged::Charge, ..all },
             State::Preempted => PolicySpec { preempted: Charged::Charge, ..all },
             State::Requeued => PolicySpec { requeued: Charged::Charge, ..all },
+            State::Resizing => PolicySpec { resizing: Charged::Charge, ..all },
             _ => PolicySpec { failed: Charged::Charge, ..all },
         };
         assert_eq!(policy(but_this, &ended), "mapped 1", "{state:?}");

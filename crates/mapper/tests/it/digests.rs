@@ -72,6 +72,10 @@ fn digests_are_for_ever() {
     assert_eq!(format!("{:032x}", source_digest(&run())), "275d79fb17e59ff75040bc72b9052178");
 }
 
+fn supplied(job_id: &str, charge: &str) -> SuppliedRow {
+    SuppliedRow { job_id: job_id.to_owned(), charge: charge.to_owned(), ..SuppliedRow::default() }
+}
+
 fn full() -> RulesSpec {
     let rates = vec![RateSpec {
         minimum: Some("1".to_owned()),
@@ -83,6 +87,7 @@ fn full() -> RulesSpec {
         )
     }];
     RulesSpec {
+        node_types: vec![NodeTypeSpec { name: "fat".to_owned(), ..NodeTypeSpec::default() }],
         projects: vec![ProjectRow {
             account: "lab".to_owned(),
             project: "LAB".to_owned(),
@@ -112,7 +117,7 @@ fn full() -> RulesSpec {
                 line: 2,
             }],
         }],
-        policy: PolicySpec { max_charge: Some("10".to_owned()), ..PolicySpec::default() },
+        policy: PolicySpec { limits: max_charge("10"), ..PolicySpec::default() },
         ..spec(vec![resource(rates)])
     }
 }
@@ -185,7 +190,38 @@ fn every_rule_that_can_change_a_record_changes_the_digest() {
         |spec| spec.policy.preempted = Charged::Zero,
         |spec| spec.policy.requeued = Charged::Zero,
         |spec| spec.policy.failed = Charged::Zero,
-        |spec| spec.policy.max_charge = None,
+        |spec| spec.policy.resizing = Charged::Zero,
+        |spec| spec.policy.limits.max_charge = None,
+        |spec| spec.policy.limits.max_cores = Some(1),
+        |spec| spec.policy.limits.max_hours = Some("1".to_owned()),
+        |spec| spec.resources[0].limits = max_charge("10"),
+        |spec| spec.resources[0].limits.max_cores = Some(1),
+        |spec| spec.resources[0].limits.max_hours = Some("1".to_owned()),
+        |spec| spec.resources[0].cores_per_node = Some(1),
+        |spec| spec.resources[0].gpus_per_node = Some(1),
+        |spec| spec.resources[0].supplied = Some(vec![]),
+        |spec| spec.resources[0].supplied = Some(vec![supplied("1", "2")]),
+        |spec| spec.resources[0].supplied = Some(vec![supplied("2", "2")]),
+        |spec| spec.resources[0].supplied = Some(vec![supplied("1", "3")]),
+        |spec| {
+            spec.resources[0].supplied =
+                Some(vec![SuppliedRow { cluster: Some("x".to_owned()), ..supplied("1", "2") }]);
+        },
+        |spec| {
+            spec.resources[0].supplied = Some(vec![SuppliedRow { submit: Some(7), ..supplied("1", "2") }]);
+        },
+        |spec| {
+            spec.resources[0].supplied = Some(vec![SuppliedRow { start: Some(7), ..supplied("1", "2") }]);
+        },
+        |spec| spec.projects[0].pi = Some("x".to_owned()),
+        |spec| spec.pi_fallback = names(&["x"]),
+        |spec| spec.node_types[0].name = "x".to_owned(),
+        |spec| spec.node_types[0].cluster = names(&["x"]),
+        |spec| spec.node_types[0].partition = names(&["x"]),
+        |spec| spec.node_types[0].hosts = names(&["x"]),
+        |spec| spec.node_types[0].cores = Some(1),
+        |spec| spec.node_types[0].gpus = Some(1),
+        |spec| spec.node_types.clear(),
     ];
     let mut digests = HashSet::new();
     for (index, change) in changes.iter().enumerate() {
@@ -211,6 +247,9 @@ fn every_setting_of_a_source_changes_its_digest() {
         SourceSpec { project_from: vec![ProjectFrom::Account], ..base() },
         SourceSpec { project_from: vec![ProjectFrom::Project], ..base() },
         SourceSpec { local_record_id: Some("{raw_id}".to_owned()), ..base() },
+        SourceSpec { parent_record_id: Some("{parent}".to_owned()), ..base() },
+        SourceSpec { fold_accounts: Some(false), ..base() },
+        SourceSpec { fold_accounts: Some(true), ..base() },
         SourceSpec { hold_forgeable: true, ..base() },
         SourceSpec { send_job_name: true, ..base() },
     ];

@@ -35,6 +35,7 @@ fn rules() -> Rules {
         name: format!("{name}.testsite.access-ci.org"),
         when: When { cluster: names(&[cluster]), partition: names(partition), ..When::default() },
         rates,
+        ..ResourceSpec::default()
     };
     let owner = |owner: &str, project: &str, username: &str, line| OwnerRow {
         owner: owner.to_owned(),
@@ -64,6 +65,8 @@ fn rules() -> Rules {
             cluster: Some("testhpc".to_owned()),
         }],
         users: Some(logins.into_iter().enumerate().map(user).collect()),
+        pi_fallback: vec![],
+        node_types: vec![],
         resources: vec![
             resource(
                 "testhpc-cpu",
@@ -94,7 +97,7 @@ fn rules() -> Rules {
                 owner("#1003", "p.sta226239.000", "carol", 4),
             ],
         }],
-        policy: PolicySpec { max_charge: Some("100000".to_owned()), ..PolicySpec::default() },
+        policy: PolicySpec { limits: max_charge("100000"), ..PolicySpec::default() },
     })
 }
 
@@ -298,7 +301,7 @@ fn holds_say_what_to_do() {
     for (run, expected) in [
         (Run { account: name("nosuchacct"), ..run() }, "account,project\nnosuchacct,<LocalProjectID>\n"),
         (Run { account: name("chemgrp"), ..run() }, "Lines 3 of the table name it, under conditions"),
-        (Run { account: name("CHEMGRP"), ..run() }, "Lines 3 of the table name it in other letters"),
+        (Run { account: name("CHEMGRP"), ..run() }, "Lines 3 of the table name it, under conditions"),
         (Run { user: name("AD\\jane"), ..run() }, "user,username\nAD\\jane,<Username>"),
         (Run { user: name("x,\"y\""), ..run() }, "user,username\n\"x,\"\"y\"\"\",<Username>"),
         (Run { partition: name("debug"), ..run() }, "cluster testhpc, partition debug, qos normal"),

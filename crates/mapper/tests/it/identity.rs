@@ -66,6 +66,11 @@ fn ids_on_the_wire() {
         (None, pbs(Some(3)), "91.pbssrv.r3"),
         (Some("{job_id}"), pbs(Some(3)), "91.pbssrv.r3"),
         (Some("x/{raw_id}"), pbs(Some(2)), "x/91.pbssrv.r2"),
+        (
+            Some("{partition}-{user}-{raw_id}-{submit}-{start}"),
+            slurm("5".into(), "5".into()),
+            "cpu-alice-5-1795427125-1795428000",
+        ),
     ] {
         let source = SourceRules::compile(SourceSpec {
             local_record_id: template.map(str::to_owned),
@@ -76,6 +81,52 @@ fn ids_on_the_wire() {
         let Outcome::Mapped(mapped) = mapper.map(&run) else { panic!("mapped: {expected}") };
         assert_eq!(mapped.record.local_record_id, expected);
     }
+}
+
+/// A part names its whole only where the source says how; what is no part names none.
+#[test]
+fn parents_on_the_wire() {
+    let rules = compile(spec(vec![resource(vec![rate("core_hours")])]));
+    let slurm = |job| Run { job_id: job, ..run() };
+    let pbs = |job| Run { job_id: job, ..pbs_run() };
+    for (template, run, expected) in [
+        (None, slurm("61_5".into()), None),
+        (Some("{parent}"), slurm("61_5".into()), Some("61")),
+        (Some("{parent}"), slurm("66+1".into()), Some("66")),
+        (Some("{cluster}.{parent}"), slurm("66+0".into()), Some("testhpc.66")),
+        (Some("{parent}"), slurm("61".into()), None),
+        (Some("{parent}"), slurm("61_".into()), None),
+        (Some("{parent}"), slurm("61_[5-7]".into()), None),
+        (Some("{parent}"), pbs("91[4].pbssrv".into()), Some("91[].pbssrv")),
+        (Some("{parent}"), pbs("91[4]".into()), Some("91[]")),
+        (Some("{parent}"), pbs("91[].pbssrv".into()), None),
+        (Some("{parent}"), pbs("91.pbssrv".into()), None),
+        (Some("{parent}"), pbs("61_5".into()), None),
+    ] {
+        let source = SourceRules::compile(SourceSpec {
+            parent_record_id: template.map(str::to_owned),
+            ..source_spec()
+        })
+        .unwrap();
+        let mut mapper = Mapper::new(&rules, &source);
+        let Outcome::Mapped(mapped) = mapper.map(&run) else { panic!("mapped: {expected:?}") };
+        assert_eq!(mapped.record.parent_record_id.as_deref(), expected, "{}", run.job_id);
+    }
+    // A parent that cannot be sent holds its part, as its own id would.
+    let source = SourceRules::compile(SourceSpec {
+        parent_record_id: Some(format!("{}{{parent}}", "x".repeat(254))),
+        ..source_spec()
+    })
+    .unwrap();
+    assert_eq!(outcome(&rules, &source, &slurm("61_5".into())), "held identity");
+    assert_eq!(outcome(&rules, &source, &slurm("6_5".into())), "mapped 1");
+    // A template that needs what the run does not have.
+    let by_partition = SourceRules::compile(SourceSpec {
+        local_record_id: Some("{partition}.{job_id}".to_owned()),
+        ..source_spec()
+    })
+    .unwrap();
+    assert_eq!(outcome(&rules, &by_partition, &Run { partition: None, ..run() }), "held identity");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn all_errors_are_given_at_once() {
     ]);
     rules.projects = vec![ProjectRow { project: "a\nb".to_owned(), ..row("x", 7) }];
     rules.skip = vec![SkipRule { account: "(".to_owned(), cluster: None }];
-    rules.policy.max_charge = Some("-1".to_owned());
+    rules.policy.limits.max_charge = Some("-1".to_owned());
     let errors = Rules::compile(rules).unwrap_err();
     let places: Vec<_> = errors.iter().map(|error| error.place).collect();
     assert_eq!(

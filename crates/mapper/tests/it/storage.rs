@@ -168,7 +168,7 @@ fn nothing_is_sent_while_it_is_not_known_what_the_service_does() {
 
 #[test]
 fn the_brake_holds_readings_too() {
-    let policy = PolicySpec { max_charge: Some("2".to_owned()), ..PolicySpec::default() };
+    let policy = PolicySpec { limits: max_charge("2"), ..PolicySpec::default() };
     let rules = compile(RulesSpec { storage: vec![storage()], policy, ..spec(vec![]) });
     assert_eq!(on(&rules, &reading("lab", None)), "held above-max-charge 2.5");
 }

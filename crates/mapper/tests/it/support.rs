@@ -106,7 +106,11 @@ pub(crate) fn factors(rate: RateSpec, name: &str, table: &[(&str, &str)]) -> Rat
 }
 
 pub(crate) fn resource(rates: Vec<RateSpec>) -> ResourceSpec {
-    ResourceSpec { name: "cpu.example.org".to_owned(), when: When::default(), rates }
+    ResourceSpec { name: "cpu.example.org".to_owned(), rates, ..ResourceSpec::default() }
+}
+
+pub(crate) fn max_charge(most: &str) -> LimitsSpec {
+    LimitsSpec { max_charge: Some(most.to_owned()), ..LimitsSpec::default() }
 }
 
 pub(crate) fn names(list: &[&str]) -> Vec<String> {
@@ -125,6 +129,8 @@ pub(crate) fn spec(resources: Vec<ResourceSpec>) -> RulesSpec {
         }],
         skip: vec![],
         users: None,
+        pi_fallback: vec![],
+        node_types: vec![],
         resources,
         storage: vec![],
         policy: PolicySpec::default(),
@@ -136,9 +142,7 @@ pub(crate) fn source_spec() -> SourceSpec {
         name: "slurm".to_owned(),
         cluster: None,
         project_from: vec![ProjectFrom::Group],
-        local_record_id: None,
-        hold_forgeable: false,
-        send_job_name: false,
+        ..SourceSpec::default()
     }
 }
 

@@ -39,10 +39,10 @@ pub(crate) fn run(args: &cli::Run) -> Result<Exit, Failure> {
     let night = night.map_err(night_failure)?;
     say(present::night(&night).trim_end());
     if args.json {
-        println!("{}", Summary::new(&night.collected.tally, Some(&night.totals)).json());
+        println!("{}", Summary::new(&config, &night.collected.tally, Some(&night.totals)).json());
     }
     if let Some(path) = &args.summary {
-        Summary::new(&night.collected.tally, Some(&night.totals))
+        Summary::new(&config, &night.collected.tally, Some(&night.totals))
             .write(path)
             .map_err(|error| Failure::file(path, error))?;
     }
@@ -117,6 +117,7 @@ pub(crate) fn write_report(
         totals: &night.totals,
         items: &night.items,
         remarks: &remarks,
+        tables: &config.tables,
     };
     write_whole(path, report.html().as_bytes()).map_err(|error| Failure::file(path, error))
 }

@@ -25,11 +25,21 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) source: Vec<Spanned<Source>>,
     #[serde(default)]
+    pub(super) node_type: Vec<Spanned<NodeType>>,
+    #[serde(default)]
     pub(super) resource: Vec<Spanned<Resource>>,
     #[serde(default)]
     pub(super) storage: Vec<Spanned<Storage>>,
     #[serde(default)]
     pub(super) policy: Policy,
+    #[serde(default)]
+    pub(super) tables: Tables,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tables {
+    pub(super) max_age_days: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,6 +122,7 @@ pub(super) struct Skip {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Users {
     pub(super) table: Option<Spanned<PathBuf>>,
+    pub(super) pi_fallback: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +140,8 @@ pub(super) struct Source {
     pub(super) framing: Option<Spanned<String>>,
     pub(super) columns: Option<Vec<String>>,
     pub(super) local_record_id: Option<Spanned<String>>,
+    pub(super) parent_record_id: Option<Spanned<String>>,
+    pub(super) account_case: Option<Spanned<String>>,
     pub(super) forgeable: Option<Spanned<String>>,
     pub(super) job_name: Option<bool>,
     pub(super) project_from: Option<Vec<Spanned<String>>>,
@@ -189,10 +202,30 @@ impl<'de> Deserialize<'de> for CollectedAt {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct NodeType {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) cluster: OneOrMany,
+    #[serde(default, alias = "queue")]
+    pub(super) partition: OneOrMany,
+    #[serde(default)]
+    pub(super) hosts: OneOrMany,
+    pub(super) cores: Option<u64>,
+    pub(super) gpus: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Resource {
     pub(super) name: Spanned<String>,
     #[serde(default)]
     pub(super) when: When,
+    pub(super) cores_per_node: Option<u64>,
+    pub(super) gpus_per_node: Option<u64>,
+    pub(super) supplied: Option<Spanned<PathBuf>>,
+    pub(super) max_charge: Option<Spanned<toml::Value>>,
+    pub(super) max_cores: Option<u64>,
+    pub(super) max_hours: Option<Spanned<toml::Value>>,
     #[serde(default)]
     pub(super) rate: Vec<Spanned<Rate>>,
 }
@@ -280,6 +313,10 @@ pub(super) struct Policy {
     pub(super) boot_fail: Option<Spanned<String>>,
     pub(super) preempted: Option<Spanned<String>>,
     pub(super) requeued: Option<Spanned<String>>,
+    pub(super) resizing: Option<Spanned<String>>,
     pub(super) failed: Option<Spanned<String>>,
     pub(super) max_charge: Option<Spanned<toml::Value>>,
+    pub(super) night_factor: Option<Spanned<u32>>,
+    pub(super) max_cores: Option<u64>,
+    pub(super) max_hours: Option<Spanned<toml::Value>>,
 }

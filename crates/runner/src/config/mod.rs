@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod tables;
+mod toml_string;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
@@ -16,8 +17,9 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use error::Text;
 use mapper::spec::{
-    Charged, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec, ResourceSpec, Rounding, RoundingMode,
-    RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule, SourceSpec, StorageSpec, When,
+    Charged, LimitsSpec, NodeTypeSpec, PolicySpec, ProjectFrom, ProjectPattern, RateBy, RateSpec,
+    ResourceSpec, Rounding, RoundingMode, RuleError, RulePlace, RulesSpec, ServiceTreats, SkipRule,
+    SourceSpec, StorageSpec, When,
 };
 use mapper::{Rules, SourceRules};
 use parsers::OwnerKind;
@@ -46,11 +48,60 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Compiled rules.
     pub rules: Rules,
-    /// The tables that were read: path and rows.
-    pub tables: Vec<(PathBuf, usize)>,
+    /// The tables that were read.
+    pub tables: Vec<Table>,
+    /// `[tables] max_age_days`: a table that nobody has changed for longer is warned of.
+    pub table_max_age_days: Option<u32>,
+    /// `[policy] night_factor`: a night that charges a resource more than so many usual days is held.
+    pub night_factor: Option<u32>,
     /// What works, but may not do what it seems to.
     pub warnings: Vec<String>,
 }
+
+/// A table that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Table {
+    /// What names it: `projects.table`, `users.table`, `storage.owners`.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Rows without the header.
+    pub rows: usize,
+    /// When the file was last changed, epoch seconds, where the file system says it.
+    pub modified: Option<i64>,
+}
+
+impl Table {
+    /// Whole days since the file was last changed; a time to come counts as today.
+    #[must_use]
+    pub fn age_days(&self, now: i64) -> Option<u64> {
+        self.modified.map(|modified| now.saturating_sub(modified).max(0).unsigned_abs() / 86_400)
+    }
+
+    /// `projects.csv: 12 rows, changed 3 days ago`, for people.
+    #[must_use]
+    pub fn describe(&self, now: i64) -> String {
+        let changed = match self.age_days(now) {
+            None => String::new(),
+            Some(0) => ", changed today".to_owned(),
+            Some(1) => ", changed yesterday".to_owned(),
+            Some(days) => format!(", changed {days} days ago"),
+        };
+        format!("{}: {} rows{changed}", self.path.display(), self.rows)
+    }
+}
+
+/// What [`Config::load_assuming`] takes for known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Assume {
+    /// Every account that neither table nor pattern knows has the project [`ASSUMED`].
+    pub projects: bool,
+    /// Every user is called as the scheduler calls them.
+    pub users: bool,
+}
+
+/// The project of accounts that are taken for known.
+pub const ASSUMED: &str = "assumed";
 
 /// `[api]`.
 #[derive(Debug, Clone)]
@@ -176,6 +227,15 @@ impl Config {
     /// # Errors
     /// Every fault that was found, each with its place and advice.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_assuming(path, Assume::default())
+    }
+
+    /// The same, with rules that take unknown accounts or users for known: to say what those would be charged. Nothing
+    /// that such rules make may be sent.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_assuming(path: &Path, assume: Assume) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let advice = match error.kind() {
                 std::io::ErrorKind::NotFound => "name a configuration with --config FILE",
@@ -185,15 +245,20 @@ impl Config {
             };
             ConfigError::plain(format!("{}: cannot be read: {error}", path.display())).help(advice)
         })?;
-        Self::parse(path, text)
+        Self::parse(path, text, assume)
     }
 
-    fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+    fn parse(path: &Path, text: String, assume: Assume) -> Result<Self, ConfigError> {
         let text = Text::new(path, text);
         let file: file::File = toml::from_str(text.as_str()).map_err(|error| toml_error(&text, &error))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut reading =
-            Reading { text: &text, folder: folder.to_owned(), errors: Vec::new(), tables: Vec::new() };
+        let mut reading = Reading {
+            text: &text,
+            folder: folder.to_owned(),
+            errors: Vec::new(),
+            tables: Vec::new(),
+            assume,
+        };
         let config = reading.config(path, file);
         match (config, ConfigError::all(reading.errors)) {
             (Some(config), None) => Ok(config),
@@ -221,6 +286,17 @@ impl Config {
                 })
             }
         }
+    }
+
+    /// Tables that nobody has changed for longer than `[tables] max_age_days`: a warning for each.
+    #[must_use]
+    pub fn old_tables(&self, now: i64) -> Vec<String> {
+        let Some(most) = self.table_max_age_days else { return Vec::new() };
+        let old = |table: &&Table| table.age_days(now).is_some_and(|days| days > u64::from(most));
+        let warn = |table: &Table| {
+            format!("{}, more than the {most} of tables.max_age_days: is it still kept?", table.describe(now))
+        };
+        self.tables.iter().filter(old).map(warn).collect()
     }
 
     /// The folder-relative path as it stands on disk.
@@ -257,7 +333,8 @@ struct Reading<'a> {
     text: &'a Text,
     folder: PathBuf,
     errors: Vec<ConfigError>,
-    tables: Vec<(PathBuf, usize)>,
+    tables: Vec<Table>,
+    assume: Assume,
 }
 
 /// Where the formula of a rate or storage rule stands, so that the compiler's offsets can be pointed at.
@@ -267,6 +344,7 @@ struct Spans {
     storage: Vec<(Range<usize>, Range<usize>)>,
     patterns: Vec<Range<usize>>,
     skips: Vec<Range<usize>>,
+    node_types: Vec<Range<usize>>,
 }
 
 struct RateSpans {
@@ -371,7 +449,7 @@ impl Reading<'_> {
     fn table<T>(
         &mut self,
         path: &Spanned<PathBuf>,
-        key: &str,
+        key: &'static str,
         read: fn(&Path) -> Result<Vec<T>, ConfigError>,
     ) -> Option<Vec<T>> {
         let full = if path.get_ref().is_absolute() {
@@ -389,7 +467,8 @@ impl Reading<'_> {
         }
         match read(&full) {
             Ok(rows) => {
-                self.tables.push((full, rows.len()));
+                let modified = modified(&full);
+                self.tables.push(Table { key, path: full, rows: rows.len(), modified });
                 Some(rows)
             }
             Err(error) => {
@@ -412,6 +491,7 @@ impl Reading<'_> {
             .as_ref()
             .and_then(|path| self.table(path, "projects.table", tables::projects));
         let users = file.users.table.as_ref().map(|path| self.table(path, "users.table", tables::users));
+        let users = users.filter(|_| !self.assume.users);
         let mut spans = Spans::default();
         let resources: Vec<_> =
             file.resource.iter().map(|resource| self.resource(resource, &mut spans)).collect::<Vec<_>>();
@@ -449,8 +529,11 @@ impl Reading<'_> {
             }
         }
         let policy = self.policy(&file.policy);
+        let night_factor = self.at_least_one(file.policy.night_factor.as_ref(), "night_factor");
+        let table_max_age_days = self.at_least_one(file.tables.max_age_days.as_ref(), "max_age_days");
         spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
         spans.skips = file.projects.skip.iter().map(Spanned::span).collect();
+        spans.node_types = file.node_type.iter().map(Spanned::span).collect();
         if !self.errors.is_empty() {
             return None;
         }
@@ -470,6 +553,12 @@ impl Reading<'_> {
                         cluster: pattern.cluster,
                     }
                 })
+                .chain(self.assume.projects.then(|| ProjectPattern {
+                    account: "(?s).*".to_owned(),
+                    project: ASSUMED.to_owned(),
+                    upper: false,
+                    cluster: None,
+                }))
                 .collect(),
             skip: file
                 .projects
@@ -481,6 +570,8 @@ impl Reading<'_> {
                 })
                 .collect(),
             users: users.flatten(),
+            pi_fallback: file.users.pi_fallback,
+            node_types: file.node_type.into_iter().map(Spanned::into_inner).map(node_type).collect(),
             resources: resources.into_iter().flatten().collect(),
             storage: storage.into_iter().flatten().collect(),
             policy,
@@ -515,8 +606,19 @@ impl Reading<'_> {
             sources: sources.into_iter().flatten().collect(),
             rules,
             tables,
+            table_max_age_days,
+            night_factor,
             warnings,
         })
+    }
+
+    /// A number that is not 0, where it is given.
+    fn at_least_one(&mut self, value: Option<&Spanned<u32>>, key: &str) -> Option<u32> {
+        let value = value?;
+        if *value.get_ref() == 0 {
+            self.fail(value.span(), format_args!("{key} must be 1 or more; leave it out to have none"));
+        }
+        Some(*value.get_ref())
     }
 
     /// Puts a place in the file to a fault that the rule compiler found.
@@ -529,13 +631,18 @@ impl Reading<'_> {
                 .and_then(|(_, rates)| rates.get(rate))
                 .map(|spans| spans.rate.clone())
         };
-        let formula = |start: Option<usize>, offset: usize, len: usize| {
-            // A TOML string begins with its quote; escapes in a formula would be strange and shift this a little.
-            start.map(|start| start + 1 + offset..start + 1 + offset + len.max(1))
+        let formula = |written: Option<Range<usize>>, offset: usize, len: usize| {
+            let written = written?;
+            let start = written.start;
+            let text = self.text.as_str().get(written)?;
+            let [from, to] =
+                [offset, offset + len].map(|offset| start + toml_string::written_at(text, offset));
+            Some(from..to.max(from + 1))
         };
         let span = match error.place {
             RulePlace::ProjectPattern { index } => spans.patterns.get(index).cloned(),
             RulePlace::SkipRule { index } => spans.skips.get(index).cloned(),
+            RulePlace::NodeType { index } => spans.node_types.get(index).cloned(),
             RulePlace::Resource { index } => resource(index),
             RulePlace::Rate { resource, rate: index } | RulePlace::Factor { resource, rate: index } => {
                 rate(resource, index)
@@ -545,19 +652,20 @@ impl Reading<'_> {
                     .resources
                     .get(resource)
                     .and_then(|(_, rates)| rates.get(rate))
-                    .map(|spans| spans.formula.start),
+                    .map(|spans| spans.formula.clone()),
                 offset,
                 len,
             ),
             RulePlace::Storage { index } => spans.storage.get(index).map(|(span, _)| span.clone()),
             RulePlace::StorageFormula { index, offset, len } => {
-                formula(spans.storage.get(index).map(|(_, formula)| formula.start), offset, len)
+                formula(spans.storage.get(index).map(|(_, formula)| formula.clone()), offset, len)
             }
             _ => None,
         };
         let at_line = match error.place {
             RulePlace::ProjectRow { line } => Some(("project table", line)),
             RulePlace::UserRow { line } => Some(("user table", line)),
+            RulePlace::SuppliedRow { line, .. } => Some(("table of supplied charges", line)),
             RulePlace::OwnerRow { line, .. } => Some(("owner table", line)),
             _ => None,
         };
@@ -850,18 +958,30 @@ impl Reading<'_> {
             );
             return None;
         }
+        let fold_accounts = match &source.account_case {
+            None => None,
+            Some(word) => Some(self.word(word, "account_case", &[("ignore", true), ("exact", false)])?),
+        };
+        let text_of =
+            |template: &Option<Spanned<String>>| template.as_ref().map(|template| template.get_ref().clone());
         let spec = SourceSpec {
             name: source.name.get_ref().clone(),
             cluster: source.cluster.clone(),
             project_from,
-            local_record_id: source.local_record_id.as_ref().map(|template| template.get_ref().clone()),
+            fold_accounts,
+            local_record_id: text_of(&source.local_record_id),
+            parent_record_id: text_of(&source.parent_record_id),
             hold_forgeable: source.forgeable.as_ref().is_some_and(|word| word.get_ref() == "hold"),
             send_job_name: source.job_name.unwrap_or(false),
         };
-        let span = source.local_record_id.as_ref().map_or(source.name.span(), Spanned::span);
         match SourceRules::compile(spec) {
             Ok(rules) => Some(rules),
             Err(error) => {
+                let template = match error.message.split(':').next() {
+                    Some("parent_record_id") => &source.parent_record_id,
+                    _ => &source.local_record_id,
+                };
+                let span = template.as_ref().map_or(source.name.span(), Spanned::span);
                 let help = error.help.clone().unwrap_or_default();
                 self.fail_with_help(span, &error.message, help);
                 None
@@ -890,6 +1010,11 @@ impl Reading<'_> {
             rates.push(self.rate(rate.get_ref()));
         }
         spans.resources.push((name_span, rate_spans));
+        let supplied = match &written.supplied {
+            None => None,
+            Some(path) => Some(self.table(path, "resource.supplied", tables::supplied)?),
+        };
+        let limits = self.limits(&written.max_charge, written.max_cores, &written.max_hours);
         let when = &written.when;
         let list = |list: &file::OneOrMany| list.0.clone();
         Some(ResourceSpec {
@@ -902,6 +1027,10 @@ impl Reading<'_> {
                 user: list(&when.user),
             },
             rates: rates.into_iter().collect::<Option<_>>()?,
+            cores_per_node: written.cores_per_node,
+            gpus_per_node: written.gpus_per_node,
+            supplied,
+            limits,
         })
     }
 
@@ -1022,14 +1151,47 @@ impl Reading<'_> {
         let boot_fail = charged(&policy.boot_fail, "boot_fail");
         let preempted = charged(&policy.preempted, "preempted");
         let requeued = charged(&policy.requeued, "requeued");
+        let resizing = charged(&policy.resizing, "resizing");
         let failed = charged(&policy.failed, "failed");
         let send_zero = match &policy.zero_charge {
             None => false,
             Some(word) => self.word(word, "zero_charge", &[("skip", false), ("send", true)]).unwrap_or(false),
         };
-        let max_charge = policy.max_charge.as_ref().and_then(|number| self.number(number, "max_charge"));
-        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, failed, max_charge }
+        let limits = self.limits(&policy.max_charge, policy.max_cores, &policy.max_hours);
+        PolicySpec { send_zero, node_fail, boot_fail, preempted, requeued, resizing, failed, limits }
     }
+
+    /// The limits of `[policy]` or of a resource.
+    fn limits(
+        &mut self,
+        max_charge: &Option<Spanned<toml::Value>>,
+        max_cores: Option<u64>,
+        max_hours: &Option<Spanned<toml::Value>>,
+    ) -> LimitsSpec {
+        LimitsSpec {
+            max_charge: max_charge.as_ref().and_then(|number| self.number(number, "max_charge")),
+            max_cores,
+            max_hours: max_hours.as_ref().and_then(|number| self.number(number, "max_hours")),
+        }
+    }
+}
+
+fn node_type(written: file::NodeType) -> NodeTypeSpec {
+    NodeTypeSpec {
+        name: written.name,
+        cluster: written.cluster.0,
+        partition: written.partition.0,
+        hosts: written.hosts.0,
+        cores: written.cores,
+        gpus: written.gpus,
+    }
+}
+
+/// When a file was last changed, epoch seconds.
+fn modified(path: &Path) -> Option<i64> {
+    let modified = std::fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 /// The kinds of source that the configuration may name.

@@ -1,13 +1,14 @@
-//! Account, user and owner tables: CSV with a header, columns in any order, errors by file and line.
+//! Account, user and owner tables, and tables of supplied charges: CSV with a header, columns in any order, errors by file and line.
 
 use super::error::{ConfigError, suggestion};
 use chrono::NaiveDate;
-use mapper::spec::{OwnerRow, ProjectRow, UserRow};
+use mapper::spec::{OwnerRow, ProjectRow, SuppliedRow, UserRow};
 use std::path::Path;
 
-const PROJECT_COLUMNS: [&str; 8] =
-    ["account", "project", "cluster", "partition", "qos", "user", "from", "until"];
+const PROJECT_COLUMNS: [&str; 9] =
+    ["account", "project", "cluster", "partition", "qos", "user", "from", "until", "pi"];
 const USER_COLUMNS: [&str; 5] = ["user", "username", "cluster", "from", "until"];
+const SUPPLIED_COLUMNS: [&str; 5] = ["job_id", "charge", "cluster", "submit", "start"];
 const OWNER_COLUMNS: [&str; 3] = ["owner", "project", "username"];
 
 /// `projects.table`.
@@ -22,6 +23,21 @@ pub(super) fn projects(path: &Path) -> Result<Vec<ProjectRow>, ConfigError> {
             user: row.optional("user"),
             from: row.date("from")?,
             until: row.date("until")?,
+            pi: row.optional("pi"),
+            line: row.line,
+        })
+    })
+}
+
+/// `supplied` of a resource.
+pub(super) fn supplied(path: &Path) -> Result<Vec<SuppliedRow>, ConfigError> {
+    read(path, &SUPPLIED_COLUMNS, 2, |row| {
+        Ok(SuppliedRow {
+            job_id: row.required("job_id")?,
+            charge: row.required("charge")?,
+            cluster: row.optional("cluster"),
+            submit: row.instant("submit")?,
+            start: row.instant("start")?,
             line: row.line,
         })
     })
@@ -81,6 +97,20 @@ impl Row<'_> {
                     .error(format_args!("{name}: \"{}\" is not a date like 2026-01-01", text.escape_debug())))
             }
         }
+    }
+
+    /// Epoch seconds, or a time with its offset; a local time would not be unique.
+    fn instant(&self, name: &str) -> Result<Option<i64>, ConfigError> {
+        let Some(text) = self.optional(name) else { return Ok(None) };
+        let has_offset = text.split_once('T').is_some_and(|(_, time)| time.contains(['Z', 'z', '+', '-']));
+        let time = || if has_offset { amie_usage::wire::parse_time(&text) } else { None };
+        let epoch = text.parse().ok().or_else(time);
+        epoch.map(Some).ok_or_else(|| {
+            let shown = text.escape_debug().to_string();
+            self.error(format_args!(
+                "{name}: \"{shown}\" is not a time like 1795427125 or 2026-11-23T09:45:25Z"
+            ))
+        })
     }
 
     fn error(&self, message: impl std::fmt::Display) -> ConfigError {

@@ -41,7 +41,9 @@ pub enum LedgerError {
         known: i64,
     },
     /// A database of something else.
-    #[error("{path}: this is a database, but not a ledger of amie-runner; name another path")]
+    #[error(
+        "{path}: this is not a ledger of amie-runner, or no longer one; name another path, or restore a backup if it was one"
+    )]
     NotALedger {
         /// The file.
         path: PathBuf,
@@ -62,6 +64,17 @@ pub enum LedgerError {
     DiskFull {
         /// The ledger.
         path: PathBuf,
+    },
+    /// The system does not write, and it is not said that the disk is full: a quota that is used up, a failing disk.
+    #[error(
+        "{path}: the ledger could not be written ({detail}); see whether a quota is used up or the disk fails, then run \
+         again (nothing is lost)"
+    )]
+    NotWritten {
+        /// The ledger.
+        path: PathBuf,
+        /// What the database said.
+        detail: String,
     },
     /// No permission to write.
     #[error("{path}: the ledger cannot be written; check owner and mode of the file and its directory")]
@@ -135,6 +148,20 @@ pub enum LedgerError {
         reason: String,
         /// What to do instead.
         advice: &'static str,
+    },
+    /// A record on its way to another identity, which nobody can approve or waive.
+    #[error(
+        "\"{0}\" is on its way from one identity to another: zero was sent under the old one, and the charge follows \
+         under the new one when that is settled. It needs nobody; to charge it otherwise, restate its period again"
+    )]
+    Moving(String),
+    /// An adjustment that cannot be taken in.
+    #[error("\"{key}\": {why}")]
+    CannotAdjust {
+        /// The key of the adjustment.
+        key: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// A sum of charges beyond 38 digits.
     #[error("a sum of charges has more than 38 digits")]

@@ -189,6 +189,9 @@ pub trait Rows: Names {
     /// Keys of rejected or failed rows, of one text where asked.
     fn keys_with_error(&self, state: State, error: Option<&str>) -> Result<Vec<String>, Self::Fail>;
 
+    /// Rows in key order, after a key: all, or those of a project by its number.
+    fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Self::Fail>;
+
     /// Hands out every row in key order, until `each` says false.
     fn every_row(&self, each: impl FnMut(Row) -> Result<bool, Self::Fail>) -> Result<(), Self::Fail>;
 

@@ -10,7 +10,7 @@ use crate::ledger::{Candidate, Chunk, HeldRun, QuarantinedText, SourceFacts};
 use crate::stored::StoredRun;
 use crate::tally::Tally;
 use amie_usage::{Decimal, UsageType, wire};
-use mapper::{MappedRun, Mapper, Outcome, Rules, SourceRules};
+use mapper::{MappedRun, Mapper, Outcome, Rules, SkipReason, SourceRules};
 use parsers::pbs::Releases;
 use parsers::{Frame, Kind, NoteKind, Quarantined, Run};
 use std::collections::HashMap;
@@ -25,6 +25,26 @@ pub struct At<'a> {
     pub index: u32,
     /// First line, from 1.
     pub line: u64,
+}
+
+/// What a source said of a run or reading; its digest is made only where it is wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Said<'a> {
+    /// Of a run.
+    Run(&'a Run<'a>),
+    /// Of a reading, already digested.
+    Reading(u128),
+}
+
+impl Said<'_> {
+    /// The digest that the ledger keeps.
+    #[must_use]
+    pub fn digest(self) -> u128 {
+        match self {
+            Self::Run(run) => mapper::source_digest(run),
+            Self::Reading(digest) => digest,
+        }
+    }
 }
 
 /// A usage record, rendered.
@@ -46,8 +66,8 @@ pub struct Record<'a> {
     pub project: &'a str,
     /// The charge.
     pub charge: Decimal,
-    /// Digest of what the source said.
-    pub source_digest: u128,
+    /// What the source said.
+    pub said: Said<'a>,
     /// What restatements are judged by.
     pub facts: SourceFacts,
     /// The record's JSON, as it is sent.
@@ -64,12 +84,22 @@ pub struct HeldEntry<'a> {
     pub reason: &'static str,
     /// What exactly, and what to do.
     pub detail: &'a str,
-    /// Digest of what the source said.
-    pub source_digest: u128,
+    /// What the source said.
+    pub said: Said<'a>,
     /// What is kept of it, as JSON; made only where it is wanted.
     pub stored: &'a dyn Fn() -> String,
     /// What it becomes when approved.
     pub record: Option<Record<'a>>,
+}
+
+/// A run that is not reported, on purpose.
+pub struct SkippedRun<'a, 'r> {
+    /// The run.
+    pub run: &'a Run<'r>,
+    /// Why it is not.
+    pub reason: SkipReason,
+    /// The ledger's key; made only where it is wanted.
+    pub key: &'a dyn Fn() -> String,
 }
 
 /// Keeps what a command needs. One collector serves one block.
@@ -78,6 +108,8 @@ pub trait Collector: Send {
     fn record(&mut self, record: &Record<'_>, only_if_sent: bool, at: At<'_>);
     /// A run or reading that waits for a person.
     fn held(&mut self, held: &HeldEntry<'_>, at: At<'_>);
+    /// A run that is not reported.
+    fn skipped(&mut self, _skipped: &SkippedRun<'_, '_>, _at: At<'_>) {}
     /// A text that could not be read.
     fn quarantined(&mut self, unreadable: Unreadable, file: u32);
 }
@@ -168,14 +200,19 @@ impl Mapping<'_> {
             Outcome::Mapped(mapped) => (mapped, None, false),
             Outcome::Zero(mapped) => (mapped, None, true),
             Outcome::HeldForApproval(mapped, hold) => (mapped, Some(hold), false),
-            Outcome::Skipped(skip) => return self.counts.tally.skip(skip.reason.code()),
+            Outcome::Skipped(skip) => {
+                self.counts.tally.skip(skip.reason.code());
+                let mapper = &self.mapper;
+                let key = || mapper.key(run).into_string();
+                return kept.skipped(&SkippedRun { run, reason: skip.reason, key: &key }, at);
+            }
             Outcome::Held(hold) => return self.hold(run, hold.reason.code(), &hold.detail, at, kept),
         };
         self.payload.clear();
         if wire::render_compute(&mapped.record, &mut self.payload).is_err() {
             return self.hold(run, "no-time", TIME_OUT_OF_RANGE, at, kept);
         }
-        let record = record_of(&mapped, &self.payload);
+        let record = record_of(run, &mapped, &self.payload);
         if let Some(hold) = hold {
             self.counts.tally.hold(hold.reason.code());
             let held = HeldEntry {
@@ -183,7 +220,7 @@ impl Mapping<'_> {
                 key: mapped.key.as_str(),
                 reason: hold.reason.code(),
                 detail: &hold.detail,
-                source_digest: mapped.source_digest,
+                said: Said::Run(run),
                 stored: &|| stored(self.source, run, at),
                 record: Some(record),
             };
@@ -213,7 +250,7 @@ impl Mapping<'_> {
             key: key.as_str(),
             reason,
             detail,
-            source_digest: mapper::source_digest(run),
+            said: Said::Run(run),
             stored: &|| stored(self.source, run, at),
             record: None,
         };
@@ -226,7 +263,7 @@ fn stored(source: &str, run: &Run<'_>, at: At<'_>) -> String {
     serde_json::to_string(&StoredRun::of(source, run, at.path, at.line)).unwrap_or_default()
 }
 
-fn record_of<'a>(mapped: &'a MappedRun<'_>, payload: &'a [u8]) -> Record<'a> {
+fn record_of<'a>(run: &'a Run<'a>, mapped: &'a MappedRun<'_>, payload: &'a [u8]) -> Record<'a> {
     let record = &mapped.record;
     Record {
         usage_type: UsageType::Compute,
@@ -237,7 +274,7 @@ fn record_of<'a>(mapped: &'a MappedRun<'_>, payload: &'a [u8]) -> Record<'a> {
         username: &record.username,
         project: &record.local_project_id,
         charge: record.charge,
-        source_digest: mapped.source_digest,
+        said: Said::Run(run),
         facts: SourceFacts {
             start: mapped.facts.start,
             end: mapped.facts.end,
@@ -440,7 +477,7 @@ impl Rows {
             project: self.name(record.project),
             charge: record.charge,
             payload: start..self.chunk.payloads.len(),
-            source_digest: record.source_digest,
+            source_digest: record.said.digest(),
             facts: record.facts,
             only_if_sent,
             file: at.index,
@@ -463,7 +500,7 @@ impl Collector for Rows {
             reason: held.reason.to_owned(),
             detail: held.detail.to_owned(),
             run: (held.stored)(),
-            source_digest: held.source_digest,
+            source_digest: held.said.digest(),
             candidate,
             file: at.index,
             line: at.line,

@@ -119,8 +119,9 @@ pub fn run<W: Work, E: Send>(
     let (sender, receiver) = bounded(window);
     std::thread::scope(|scope| {
         scope.spawn(move || read_files(format, files, block_size.unwrap_or(BLOCK), &sender));
-        // When emitting fails, dropping the receiver ends the reading thread.
-        emit_in_order(&receiver, window, work, &mut emit)
+        // It owns the receiver: when emitting fails, that is dropped, and the reading thread ends instead of waiting for
+        // ever for room in the channel.
+        emit_in_order(receiver, window, work, &mut emit)
     })
 }
 
@@ -192,7 +193,7 @@ fn read_file(
 }
 
 fn emit_in_order<W: Work, E>(
-    receiver: &Receiver<Message>,
+    receiver: Receiver<Message>,
     window: usize,
     work: &W,
     emit: &mut impl FnMut(Emitted<W::Output>) -> Result<(), E>,

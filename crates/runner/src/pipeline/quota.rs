@@ -1,6 +1,6 @@
 //! Quota reports: small files that are read whole, each line a reading of one owner.
 
-use super::mapping::{At, Collector, HeldEntry, MappedBlock, Record};
+use super::mapping::{At, Collector, HeldEntry, MappedBlock, Record, Said};
 use super::parsing::{Parsed, Unreadable};
 use crate::config::CollectedAt;
 use crate::input::{InputError, open};
@@ -227,7 +227,7 @@ fn map_reading<C: Collector>(
                 key: key.as_str(),
                 reason,
                 detail,
-                source_digest: mapper.source_digest(reading, collected),
+                said: Said::Reading(mapper.source_digest(reading, collected)),
                 stored: &stored,
                 record,
             };
@@ -247,7 +247,7 @@ fn record_of<'a>(mapped: &'a MappedReading<'_>, payload: &'a [u8]) -> Record<'a>
         username: &record.username,
         project: &record.local_project_id,
         charge: record.charge,
-        source_digest: mapped.source_digest,
+        said: Said::Reading(mapped.source_digest),
         facts: SourceFacts::default(),
         payload,
     }

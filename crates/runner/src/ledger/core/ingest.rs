@@ -7,7 +7,8 @@ use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
-    COLLISION, Cause, Decision, HeldDecision, Offer, Suspicion, decide, decide_held,
+    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, Offer, Suspicion, decide, decide_held,
+    zero_record,
 };
 use crate::ledger::row::{Identity, PayloadRef, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
@@ -15,6 +16,7 @@ use crate::ledger::{
     CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
     QuarantinedText, Repricing, Row, State, What,
 };
+use amie_usage::{Decimal, UsageType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -250,6 +252,12 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Decision::Zero => self.zero(before, candidate)?,
             Decision::Replace => self.want(before, candidate, digest, Event::Restated, "not taken yet")?,
             Decision::Revive => self.want(before, candidate, digest, Event::Recorded, "wanted again")?,
+            // That it maps is not what was asked of a person.
+            Decision::Release if self.held_for(&before, NIGHT)? => {
+                let detail =
+                    self.session.store.hold(&before.key)?.map_or_else(String::new, |hold| hold.detail);
+                self.demote(before, candidate, digest, NIGHT, &detail)?;
+            }
             Decision::Release => self.want(before, candidate, digest, Event::Released, "it maps now")?,
             Decision::Restate => {
                 let detail = match self.approval {
@@ -257,6 +265,9 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     None => Cause::Source.as_str(),
                 };
                 self.want(before, candidate, digest, Event::Restated, detail)?;
+            }
+            Decision::Hold(Suspicion::IdentityChanged) if self.moves(&before)? => {
+                self.begin_move(before, candidate, digest)?;
             }
             Decision::Hold(suspicion) => {
                 let reason = suspicion.reason();
@@ -271,6 +282,69 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
             Decision::Drift { cause } => self.drift(before, cause.as_str())?,
         }
+        Ok(())
+    }
+
+    /// True where the open hold of a row has this reason.
+    fn held_for(&self, row: &Row, reason: &str) -> Result<bool, S::Fail> {
+        if !row.on_hold {
+            return Ok(false);
+        }
+        let hold = self.session.store.hold(&row.key)?;
+        Ok(hold.is_some_and(|hold| hold.closed.is_none() && hold.reason == reason))
+    }
+
+    /// True where a row goes to another identity: a person approved it now, or before.
+    fn moves(&self, row: &Row) -> Result<bool, S::Fail> {
+        let approved = self.approval.is_some() && row.usage_type == UsageType::Compute;
+        Ok(approved || self.held_for(row, MOVING)?)
+    }
+
+    /// Zero goes under the identity that was sent; the record itself waits beside it, until that is settled.
+    fn begin_move(&mut self, before: Row, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
+        let detail = suspicion_detail(Suspicion::IdentityChanged, &before, candidate);
+        if self.held_for(&before, MOVING)? {
+            // It is under way: what the source or the rules say by now is what will be sent.
+            self.open(candidate, digest, MOVING, &detail)?;
+            self.report.held_again += 1;
+            return Ok(());
+        }
+        let identity = identity_of(candidate);
+        let owner = self.session.store.owner(candidate.usage_type, &identity)?;
+        if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
+            let detail = collision_detail(&identity, &owner);
+            return self.hold_beside(before, candidate, digest, COLLISION, &detail);
+        }
+        let old = before.wanted.as_ref();
+        let zero = old.and_then(|old| Some((old, zero_record(old, payload_of(self.chunk, candidate))?)));
+        let Some((old, zero)) = zero else {
+            let reason = Suspicion::IdentityChanged.reason();
+            return self.hold_beside(before, candidate, digest, reason, &detail);
+        };
+        let wanted = Wanted {
+            charge: Decimal::ZERO,
+            digest: digest_of(&zero),
+            facts: candidate.facts,
+            payload: Some(place(self.id, self.kept.len(), zero.len())),
+            ..old.clone()
+        };
+        self.kept.extend_from_slice(&zero);
+        let mut row = before.clone();
+        row.want(Event::Restated, wanted, candidate.source_digest).map_err(illegal(&row.key))?;
+        row.on_hold = true;
+        self.open(candidate, digest, MOVING, &detail)?;
+        let why = self.approval.map_or("", |person| person.why);
+        let text = format!(
+            "zero under {} of {}, then {} under {} of {}: {why}",
+            old.identity.local_record_id,
+            old.identity.resource,
+            candidate.charge,
+            identity.local_record_id,
+            identity.resource
+        );
+        self.note_move(&row, Event::Restated, &text)?;
+        self.session.save(Some(&before), &row)?;
+        self.report.restated += 1;
         Ok(())
     }
 
@@ -512,6 +586,11 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 }
             }
             HeldDecision::Insert | HeldDecision::Refresh | HeldDecision::Demote | HeldDecision::Beside => {
+                if before.as_ref().map_or(Ok(false), |row| self.held_for(row, MOVING))? {
+                    // What was approved is carried through first; then this is asked again.
+                    self.report.held_again += 1;
+                    return Ok(());
+                }
                 self.open_held(held, digest)?;
                 self.move_held(before, held, decision)?;
             }
@@ -618,14 +697,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         payload
     }
 
-    fn blank(
-        &self,
-        key: &str,
-        usage_type: amie_usage::UsageType,
-        source_digest: u128,
-        file: u32,
-        line: u64,
-    ) -> Row {
+    fn blank(&self, key: &str, usage_type: UsageType, source_digest: u128, file: u32, line: u64) -> Row {
         Row {
             key: key.to_owned(),
             usage_type,
@@ -721,8 +793,8 @@ pub(in crate::ledger) fn preview<S: Store>(
             resource,
             project,
             records: 0,
-            old: amie_usage::Decimal::ZERO,
-            new: amie_usage::Decimal::ZERO,
+            old: Decimal::ZERO,
+            new: Decimal::ZERO,
         });
         sum.records += 1;
         sum.old = sum.old.checked_add(wanted.charge).ok_or(LedgerError::ChargeOverflow)?;

@@ -1,7 +1,10 @@
 //! What the ledger does, over any store: each file is one thing, and none of them knows of a database.
 
+pub(super) mod adjust;
+pub(super) mod brake;
 pub(super) mod confirm;
 pub(super) mod ingest;
+pub(super) mod moving;
 pub(super) mod news;
 pub(super) mod people;
 pub(super) mod query;
@@ -10,3 +13,4 @@ pub(super) mod session;
 pub(super) mod verify;
 
 mod hold;
+mod kept;

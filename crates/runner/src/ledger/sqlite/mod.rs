@@ -16,8 +16,9 @@ use super::codes;
 use super::names::NameCache;
 use super::store::{Purpose, Transactions};
 use super::{Binding, Group, LedgerError};
+use crate::crash;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,13 @@ impl Fail {
             Self::Ledger(error) => return error,
             Self::Sql(error) => error,
         };
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         match error.sqlite_error_code() {
+            // The shared index of the log is a file too, and has an error of its own when it cannot grow.
+            _ if extended == Some(ffi::SQLITE_IOERR_SHMSIZE) => LedgerError::DiskFull { path },
+            Some(ErrorCode::SystemIoFailure) if extended.is_some_and(is_write) => {
+                LedgerError::NotWritten { path, detail: error.to_string() }
+            }
             Some(ErrorCode::DiskFull) => LedgerError::DiskFull { path },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 LedgerError::ReadOnly { path }
@@ -83,6 +90,19 @@ impl Fail {
     }
 }
 
+/// Whether an extended code of an I/O failure is one of writing.
+fn is_write(code: i32) -> bool {
+    let writing = [
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_FSYNC,
+        ffi::SQLITE_IOERR_DIR_FSYNC,
+        ffi::SQLITE_IOERR_TRUNCATE,
+        ffi::SQLITE_IOERR_SHMMAP,
+        ffi::SQLITE_IOERR_SHMOPEN,
+    ];
+    writing.contains(&code)
+}
+
 impl SqliteLedger {
     /// Opens the ledger for the one runner that may change it, and creates it where there is none.
     ///
@@ -92,9 +112,10 @@ impl SqliteLedger {
     pub fn open(path: &Path, binding: &Binding, now: i64) -> Result<Self, LedgerError> {
         place::check_local(path)?;
         let lock = place::lock(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !place::is_there(path)? {
+            place::create(path, |new| make(new, binding, now).map_err(|fail| fail.at(path)))?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
             let mut connection = Connection::open_with_flags(path, flags)?;
             prepare(&connection)?;
@@ -118,7 +139,8 @@ impl SqliteLedger {
     /// # Errors
     /// Where there is none, a newer or older program made it, or the file cannot be read.
     pub fn open_reader(path: &Path) -> Result<Self, LedgerError> {
-        if let Err(source) = std::fs::metadata(path) {
+        if !place::is_there(path)? {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(LedgerError::Io { path: path.to_owned(), source });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -231,6 +253,17 @@ fn prepare(connection: &Connection) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Makes a ledger in a file that is not there, whole before this returns.
+fn make(path: &Path, binding: &Binding, now: i64) -> Result<(), Fail> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    migrate(&mut connection, path, binding, now)?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(())
+}
+
 /// `application_id` and `user_version`.
 fn identify(connection: &Connection) -> Result<(i64, i64), Fail> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -268,7 +301,9 @@ fn migrate(connection: &mut Connection, path: &Path, binding: &Binding, now: i64
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", number)?;
+        crash::point("committing");
         transaction.commit()?;
+        crash::point("committed");
     }
     Ok(())
 }

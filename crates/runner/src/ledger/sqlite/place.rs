@@ -2,6 +2,7 @@
 
 use crate::ledger::LedgerError;
 use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// File systems where POSIX locks or write ordering do not hold between hosts, by `f_type` (statfs(2), and
@@ -53,12 +54,66 @@ pub(super) fn check_local(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
+/// Bytes of a page: SQLite's default, which no ledger was ever made without.
+const PAGE: u64 = 4096;
+
+/// True where a ledger is at a path. A file that lacks a part of a page is refused, unless the log beside it may have it:
+/// SQLite takes a file of less than a page for a new database, and with it all memory of what was sent would be gone in
+/// silence; and it reads the missing end of a last page as zeros.
+pub(super) fn is_there(path: &Path) -> Result<bool, LedgerError> {
+    let len = match std::fs::metadata(path) {
+        Ok(file) => file.len(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(LedgerError::Io { path: path.to_owned(), source }),
+    };
+    let mut first = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read(&mut first));
+    let read = read.map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+    if read == first.len() && &first != b"SQLite format 3\0" {
+        return Err(LedgerError::NotALedger { path: path.to_owned() });
+    }
+    let log = || std::fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len());
+    if len < PAGE || (len % PAGE != 0 && log() == 0) {
+        let detail = format!("it has {len} bytes, which are not whole pages of {PAGE}");
+        return Err(LedgerError::Corrupt { path: path.to_owned(), detail });
+    }
+    Ok(true)
+}
+
+/// Makes a ledger under another name, and gives it its own once it is whole and on the disk.
+pub(super) fn create(
+    path: &Path,
+    make: impl FnOnce(&Path) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let new = beside(path, ".new");
+    let io = |at: &Path| {
+        let at = at.to_owned();
+        |source| LedgerError::Io { path: at, source }
+    };
+    // What a run that died while it made one has left.
+    for left in [new.clone(), beside(path, ".new-journal")] {
+        match std::fs::remove_file(&left) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(&left)(error)),
+            _ => {}
+        }
+    }
+    make(&new)?;
+    File::open(&new).and_then(|file| file.sync_all()).map_err(io(&new))?;
+    std::fs::rename(&new, path).map_err(io(path))?;
+    let folder = directory(path);
+    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io(&folder))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Takes the lock beside the ledger for the life of the returned file. The kernel lets go of it when the process ends,
 /// however it ends.
 pub(super) fn lock(path: &Path) -> Result<File, LedgerError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
+    let path = beside(path, ".lock");
     let io = |source| LedgerError::Io { path: path.clone(), source };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
     // A process that is being started holds a copy of its parent's locks from fork to exec; and a runner that has
