@@ -1,7 +1,7 @@
 //! A ledger over any store: each method is one transaction around one function of [`core`](super::core).
 
 use super::core::session::{Blobs, Session};
-use super::core::{adjust, brake, confirm, ingest, moving, news, people, query, send, verify};
+use super::core::{adjust, brake, confirm, ingest, moving, news, people, query, send, verify, watch};
 use super::store::{Holding, Purpose, Store};
 use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Confirmed, Entry,
@@ -204,6 +204,14 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError> {
         self.ask(|session| session.store.awaiting())
+    }
+
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError> {
+        self.ask(|session| watch::watched_since(session, now))
+    }
+
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError> {
+        self.change(|session| watch::looked(session, at))
     }
 
     fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError> {

@@ -27,7 +27,8 @@
 //! version that was sent: accepting version 1 never settles version 2. While version 1 is on the wire, of unknown fate
 //! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
 //! for [`LeaseRequest::quiet_seconds`]. After an unknown outcome it is version 1, byte for byte, that is sent again.
-//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`.
+//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
+//! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
 //!
 //! A person may approve that a record goes on under another wire identity. Then version 2 is zero under the old one, a
 //! hold (`moving`) keeps the record itself, and when that zero is settled the row becomes pending with version 3 under
@@ -462,6 +463,19 @@ pub trait Ledger: Send {
     /// # Errors
     /// Where the store fails.
     fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError>;
+
+    /// Since when the service's loads must be looked at although nothing is awaited, because something was restated
+    /// lately: an older version may load after the newer one. Epoch seconds; `None` where there is no need.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError>;
+
+    /// All loads up to this time were shown to [`confirm`](Self::confirm).
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError>;
 
     /// Rows by key, record id or job id, at most `limit`.
     ///
