@@ -59,10 +59,10 @@ pub enum Frames<'a> {
 
 impl Frames<'_> {
     /// Visits them in their order.
-    pub fn visit(self, mut visit: impl FnMut(Frame<'_>)) {
+    pub fn visit(self, visit: impl FnMut(Frame<'_>)) {
         match self {
             Self::Unread(reader, block) => reader.read(block, visit),
-            Self::Read(frames) => frames.into_iter().for_each(|frame| visit(frame)),
+            Self::Read(frames) => frames.into_iter().for_each(visit),
         }
     }
 }
