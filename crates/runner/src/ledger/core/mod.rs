@@ -14,3 +14,4 @@ pub(super) mod verify;
 
 mod hold;
 mod kept;
+mod twin;
