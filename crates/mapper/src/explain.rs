@@ -399,5 +399,6 @@ fn record(section: &mut Section, mapped: &MappedRun<'_>) {
         .line("LocalProjectID", &*record.local_project_id)
         .line("Username", &*record.username)
         .line("Resource", &*record.resource)
-        .line("LocalRecordID", &*record.local_record_id);
+        .line("LocalRecordID", &*record.local_record_id)
+        .line("SubmitTime", instant(record.submit_time));
 }

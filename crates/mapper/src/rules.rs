@@ -142,6 +142,24 @@ impl Rules {
         self.digest
     }
 
+    /// True where a formula names what exclusive placement took (`assigned.cores`): readers of PBS logs then look for it.
+    #[must_use]
+    pub fn reads_assigned(&self) -> bool {
+        self.resources.iter().any(Resource::reads_assigned)
+    }
+
+    /// Which of a run's times chooses the rates of a resource; `None` where there is no such resource.
+    #[must_use]
+    pub fn rate_by(&self, resource: &str) -> Option<RateBy> {
+        self.resources.iter().find(|known| known.name == resource).map(|known| known.rate_by)
+    }
+
+    /// Names of all resources, those of storage too, in the order of the configuration.
+    pub fn resource_names(&self) -> impl Iterator<Item = &str> {
+        let jobs = self.resources.iter().map(|resource| resource.name.as_str());
+        jobs.chain(self.storage.iter().map(|storage| storage.resource.as_str()))
+    }
+
     /// The site's zone, in which dates begin.
     #[must_use]
     pub fn timezone(&self) -> Tz {

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub(crate) struct Storage {
     source: String,
-    resource: String,
+    pub(crate) resource: String,
     service_treats: Option<ServiceTreats>,
     formula: Formula,
     round: Rounding,

@@ -122,18 +122,27 @@ fn hold_advice(reason: &str) -> &'static str {
         "log-incomplete" => {
             "give the source the log's earlier days and read it again; or charge it by hand, then waive it"
         }
+        "above-usual-night" => {
+            "look at the rates and the largest jobs; then `amie-runner held approve --reason-code above-usual-night --resource NAME --all --reason '...'`, or waive"
+        }
+        "moving" => {
+            "nobody is needed: zero was sent under the old identity, and the charge follows under the new one when that is loaded"
+        }
         "inconsistent" | "ambiguous-time" | "unknown-state" | "ended-twice" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
         "node-release" => {
-            "nodes were released while it ran, and its E record does not say what was used: charge it by hand, then waive it"
+            "nodes were released while it ran, and the records of it do not fit together: look at them with `amie-runner explain ID`, charge it by hand, then waive it"
         }
         "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
         "unknown-owner" => "add the owner to the storage table (`held` shows the row to add), or waive it",
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
+        "known-by-other-times" => {
+            "the same run seems to be known by other times: correct the `timezone` of the source, and waive it; approve it if it is another run"
+        }
         "identity-changed" => {
-            "a record that was sent would change its identity: undo the change of mapping, or waive it"
+            "a record that was sent would change its identity: undo the change of mapping, or `amie-runner restate` its period, or waive it"
         }
         "may-add" => {
             "a reading that was sent changed: correct the difference with the allocation service, then waive the change"

@@ -1,5 +1,6 @@
 //! The command line: what can be typed.
 
+use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,12 +38,18 @@ pub(crate) enum Command {
     Transform(Transform),
     /// Nightly: read all sources, charge, submit, reconcile.
     Run(Run),
+    /// Map a period's runs by today's rules, show old and new charges, and re-price them if approved.
+    Restate(Restate),
     /// Why a job's charge is what it is: source text, rule, arithmetic, history.
     Explain(Explain),
     /// What the ledger holds, and what needs a person.
     Status(Status),
     /// Runs that wait for a person: list, waive, approve, settle.
     Held(Held),
+    /// Texts that could not be read: list, read again, dismiss.
+    Quarantine(Quarantine),
+    /// The ledger itself: verify it, export it.
+    Ledger(LedgerArgs),
     /// A local stand-in for the Usage API, for trying things out.
     Sandbox(Sandbox),
 }
@@ -68,6 +75,12 @@ pub(crate) struct Demo {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
+    /// Read the sources, and list accounts, users and owners that no table knows, by usage, each with the row to add.
+    #[arg(long)]
+    pub(crate) explain_unmapped: bool,
+    /// With --explain-unmapped: only this source.
+    #[arg(long, value_name = "NAME", requires = "explain_unmapped")]
+    pub(crate) source: Option<String>,
     /// Write the findings as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -149,6 +162,47 @@ pub(crate) struct Run {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Restate {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// First day: runs whose rate is chosen by a time on it or later. That time is the submit time, unless the
+    /// resource's rates say `rate_by`; days begin at midnight in site.timezone.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: NaiveDate,
+    /// First day after the period: `--from 2026-10-01 --to 2026-11-01` is October.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) to: NaiveDate,
+    /// Only what is, or would be, charged to this project.
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// Only this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Only show old and new charges (as without --approve, but exit status 0).
+    #[arg(long, conflicts_with = "approve")]
+    pub(crate) dry_run: bool,
+    /// Re-price them: the next `run` sends the new charges.
+    #[arg(long, requires = "reason")]
+    pub(crate) approve: bool,
+    #[command(flatten)]
+    pub(crate) decision: Decision,
+    /// Write old and new charges as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who decided, and why: kept in the ledger.
+#[derive(Debug, Args)]
+pub(crate) struct Decision {
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: Option<String>,
+    /// Who decides, where it is not the login that runs this.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) config: ConfigFile,
@@ -185,12 +239,12 @@ pub(crate) struct Held {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeldAction {
     /// Close holds for good: these runs are not reported.
-    Waive(Decide),
-    /// Send runs that a brake held.
-    Approve(Decide),
+    Waive(Choice),
+    /// Send runs that a brake held, or changes that looked false.
+    Approve(Choice),
     /// Send rejected or failed records again as they are.
     Retry(Decide),
-    /// Settle records whose outcome is unknown: the service has them, or it has not.
+    /// Say what became of records where the service does not: of unknown outcome, or accepted and never loaded.
     Settle {
         #[command(flatten)]
         decide: Decide,
@@ -202,10 +256,122 @@ pub(crate) enum HeldAction {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Found {
-    /// The service has the records.
+    /// Of unknown outcome: the service took the records.
     Arrived,
-    /// The service has not got them: they are sent again.
+    /// Of unknown outcome: the service has not got them; they are sent again.
     Missing,
+    /// Accepted, or of unknown outcome: they are in the service's books with the charge that was sent.
+    Loaded,
+    /// Accepted: the service has lost them; they are sent again.
+    Lost,
+}
+
+/// Which holds, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// Ledger keys, as `held` lists them.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) keys: Vec<String>,
+    /// All that are held for --reason-code (and --resource).
+    #[arg(long, requires = "reason_code")]
+    pub(crate) all: bool,
+    /// With --all: those held for this reason, for example above-max-charge.
+    #[arg(long, value_name = "CODE", requires = "all")]
+    pub(crate) reason_code: Option<String>,
+    /// With --all: of those, the ones whose record is for this resource.
+    #[arg(long, value_name = "RESOURCE", requires = "all")]
+    pub(crate) resource: Option<String>,
+    /// With --all: only say how many, and what they charge.
+    #[arg(long, requires = "all")]
+    pub(crate) dry_run: bool,
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "WHY", required_unless_present = "dry_run")]
+    pub(crate) reason: Option<String>,
+    /// Who decides, where it is not the login that runs this.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quarantine {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) action: Option<QuarantineAction>,
+    /// Write the list, with the texts, as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only this reason, for example field-count.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineAction {
+    /// Read the files of these texts again (of all, where none is named), and close what can be read now.
+    Retry {
+        /// Numbers, as `quarantine` lists them.
+        ids: Vec<i64>,
+        /// Write what became of them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Close texts for good: they are no usage. Seen again, they stay closed.
+    Dismiss {
+        /// Numbers, as `quarantine` lists them.
+        #[arg(required = true)]
+        ids: Vec<i64>,
+        #[command(flatten)]
+        decision: Decision,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) action: LedgerAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerAction {
+    /// Check every invariant, and replay the history of every row; exit status 1 with the faults, if there are any.
+    Verify {
+        /// Write the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write rows, events or quarantined texts for other programs.
+    Export {
+        /// What to write.
+        #[arg(value_enum, default_value_t = Exported::Rows)]
+        what: Exported,
+        /// In which form.
+        #[arg(long, value_enum, default_value_t = ExportForm::Csv)]
+        format: ExportForm,
+        /// Into this file instead of standard output.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Exported {
+    /// Every row: identity, charge, state, what was sent and loaded.
+    Rows,
+    /// Everything that happened, in order.
+    Events,
+    /// Texts that could not be read.
+    Quarantine,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// Comma-separated, with a header; nothing in it is taken for a formula.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
 }
 
 #[derive(Debug, Args)]
@@ -213,9 +379,8 @@ pub(crate) struct Decide {
     /// Ledger keys, as `held` lists them.
     #[arg(required = true)]
     pub(crate) keys: Vec<String>,
-    /// Why; kept in the ledger.
-    #[arg(long)]
-    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) decision: Decision,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::config::{Api, Config};
 use crate::engine::{self, Collected};
 use crate::ledger::{Binding, Ingested, LeaseRequest, LedgerError, RecordOutcome};
-use crate::nightly::NightError;
+use crate::nightly::{self, NightError};
 use crate::plan::Planned;
 use amie_usage::{UsageType, wire};
 
@@ -53,6 +53,7 @@ pub fn dry_run<E>(
     ledger.recover(now)?;
     let (collected, ingested) = engine::ingest(config, planned, ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
+    nightly::before_sending(config, ledger)?;
     let mut found = DryRun { collected, ingested, messages: 0, records: 0 };
     for usage_type in UsageType::ALL {
         let request = LeaseRequest {

@@ -28,9 +28,12 @@ fn main() -> ExitCode {
         Command::Parse(args) => commands::parse::parse(&args),
         Command::Transform(args) => commands::transform::transform(&args),
         Command::Run(args) => commands::run::run(&args),
+        Command::Restate(args) => commands::restate::restate(&args),
         Command::Explain(args) => commands::explain::explain(&args),
         Command::Status(args) => commands::status::status(&args),
         Command::Held(args) => commands::held::held(&args),
+        Command::Quarantine(args) => commands::quarantine::quarantine(&args),
+        Command::Ledger(args) => commands::ledger::ledger(&args),
         Command::Sandbox(args) => commands::sandbox::sandbox(&args),
     };
     match result {

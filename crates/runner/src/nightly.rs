@@ -6,7 +6,9 @@ use crate::config::{Api, Config, KeySource, Source};
 use crate::crash;
 use crate::engine::{self, Collected};
 use crate::exit::Exit;
-use crate::ledger::{Binding, HoldEnd, Ingested, Ledger, LedgerError, News, Person, Recovered, Totals};
+use crate::ledger::{
+    Binding, Braked, HoldEnd, Ingested, LeaseRequest, Ledger, LedgerError, News, Person, Recovered, Totals,
+};
 use crate::pipeline::mapping::{Remapped, Rows, remap};
 use crate::plan::Planned;
 use crate::reconcile::{Reconciliation, reconcile};
@@ -40,6 +42,10 @@ pub struct Night {
     pub news: News,
     /// When the oldest compute record was sent that is still not seen loaded, where that is long ago; epoch seconds.
     pub overdue: Option<i64>,
+    /// Resources whose new records were held, because this night charges far more than usual.
+    pub braked: Vec<Braked>,
+    /// Tables that nobody has changed for longer than the configuration allows: a warning for each.
+    pub old_tables: Vec<String>,
 }
 
 /// Why a night could not be.
@@ -116,12 +122,18 @@ pub async fn night(
     collected.tally.check()?;
     crash::point("ingested");
     ingested.merge(&retry_holds(config, ledger)?);
-    let submission = submit(ledger, client, api, cancel).await?;
+    let braked = before_sending(config, ledger)?;
+    let mut submission = submit(ledger, client, api, cancel).await?;
     crash::point("submitted");
-    let reconciliation = match submission.stop {
+    let mut reconciliation = match submission.stop {
         Some(Stop::KeyRefused) => Reconciliation::default(),
         _ => reconcile(ledger, client, wait, cancel).await?,
     };
+    // What is settled at zero under an old identity by now goes on under the new one in the same night.
+    if submission.stop.is_none() && !cancel.is_cancelled() && finish_moves(ledger)? > 0 {
+        submission.add(submit(ledger, client, api, cancel).await?);
+        reconciliation.merge(reconcile(ledger, client, wait, cancel).await?);
+    }
     let totals = ledger.totals()?;
     let items = attention::gather(ledger, 3)?;
     let news = ledger.news()?;
@@ -134,7 +146,41 @@ pub async fn night(
         .map(|awaiting| awaiting.earliest_sent)
         .min()
         .filter(|earliest| *earliest < now - OVERDUE);
-    Ok(Night { collected, ingested, recovered, submission, reconciliation, totals, items, news, overdue })
+    Ok(Night {
+        collected,
+        ingested,
+        recovered,
+        submission,
+        reconciliation,
+        totals,
+        items,
+        news,
+        overdue,
+        braked,
+        old_tables: config.old_tables(now),
+    })
+}
+
+/// What is left to do when everything is taken in and nothing is sent yet: records on their way to another identity go
+/// on, and a night that charges far more than usual is held.
+///
+/// # Errors
+/// Where the ledger cannot be written.
+pub fn before_sending(config: &Config, ledger: &mut dyn Ledger) -> Result<Vec<Braked>, LedgerError> {
+    finish_moves(ledger)?;
+    let braked = match config.night_factor {
+        Some(factor) => ledger.brake_night(factor, clock::now())?,
+        None => Vec::new(),
+    };
+    crash::point("braked");
+    Ok(braked)
+}
+
+fn finish_moves(ledger: &mut dyn Ledger) -> Result<u64, LedgerError> {
+    let now = clock::now();
+    let moved = ledger.finish_moves(LeaseRequest::new(UsageType::Compute, now).quiet_seconds, now)?;
+    crash::point("moved");
+    Ok(moved)
 }
 
 /// Maps runs again that were held under other rules or tables, and whose input was not read again tonight.
@@ -194,7 +240,8 @@ impl Night {
     #[must_use]
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Well;
-        if !self.news.is_empty() || self.overdue.is_some() || !self.collected.remarks.problems.is_empty() {
+        let overdue = self.overdue.is_some() || !self.old_tables.is_empty();
+        if !self.news.is_empty() || overdue || !self.collected.remarks.problems.is_empty() {
             exit = exit.and(Exit::Attention);
         }
         match self.submission.stop {

@@ -2,10 +2,13 @@
 
 use amie_usage::Stop;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use parsers::pbs::OpenState;
 use runner::attention::Item;
+use runner::config::Config;
 use runner::exit::Exit;
 use runner::ledger::{LedgerError, State, Totals};
 use runner::nightly::Night;
+use runner::pipeline::folding::Folded;
 use runner::tally::Tally;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -179,6 +182,9 @@ pub(crate) fn laws(tally: &Tally) -> String {
     text += &format!("  skipped: {}\n", reasons(&tally.skipped));
     text += &format!("  held: {}\n", reasons(&tally.held));
     text += &format!("  quarantined: {}\n", reasons(&tally.quarantined_by));
+    if !tally.observed.is_empty() {
+        text += &format!("  observed: {}\n", reasons(&tally.observed));
+    }
     text
 }
 
@@ -252,6 +258,22 @@ pub(crate) fn items(items: &[Item], terminal: bool) -> String {
     text
 }
 
+/// The tables of the configuration with their age, and a warning for each that is too old.
+pub(crate) fn tables(config: &Config, terminal: bool) -> String {
+    let now = runner::clock::now();
+    let mut text = String::new();
+    if !config.tables.is_empty() {
+        text += &format!("{}\n", heading("Tables", terminal));
+    }
+    for table in &config.tables {
+        text += &format!("  {}\n", escape(&table.describe(now)));
+    }
+    for warning in config.old_tables(now) {
+        text += &wrapped(&format!("-> {}", escape(&warning)));
+    }
+    text
+}
+
 /// Text in lines of at most 110 characters, set in by five.
 fn wrapped(text: &str) -> String {
     let mut lines = String::new();
@@ -291,9 +313,12 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    for braked in &night.braked {
+        text += &wrapped(&format!("held {} record(s): {}", braked.records, escape(&braked.to_string())));
+    }
     if ingested.drifted > 0 {
         text += &format!(
-            "  {} record(s) that were sent would be charged otherwise by today's rules or tables; they keep their charge\n",
+            "  {} record(s) that were sent would be charged otherwise by today's rules or tables; they keep their charge (see `restate`)\n",
             ingested.drifted
         );
     }
@@ -368,6 +393,7 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
             runner::clock::show(since)
         ));
     }
+    list.extend(night.old_tables.iter().cloned());
     list
 }
 
@@ -385,6 +411,46 @@ fn column_texts(remarks: &runner::engine::Remarks) -> Vec<String> {
     list.extend(
         remarks.warnings.iter().map(|(file, warning)| format!("{file}: the document warns: {warning}")),
     );
+    for (source, folded) in &remarks.folded {
+        list.extend(folded_texts(folded).into_iter().map(|text| format!("{source}: {text}")));
+    }
+    list
+}
+
+/// What a person should know of runs whose usage is in no record, and of what does not look like a server's own log.
+fn folded_texts(folded: &Folded) -> Vec<String> {
+    let mut list = Vec::new();
+    let lost: Vec<_> = folded.open.iter().filter(|run| run.state == OpenState::Lost).collect();
+    if !lost.is_empty() {
+        let shown: Vec<_> = lost.iter().take(5).map(|run| String::from_utf8_lossy(&run.id)).collect();
+        let more = if lost.len() > shown.len() { ", ..." } else { "" };
+        list.push(format!(
+            "{} run(s) began and will have no end in the log, so that nobody is charged for them: {}{more}",
+            lost.len(),
+            shown.join(", ")
+        ));
+    }
+    let counts = &folded.counts;
+    for (count, what) in [
+        (
+            counts.lost,
+            "run(s) began and were followed by another run of their job without an end: not charged",
+        ),
+        (counts.without_record, "requeued run(s) of TORQUE, whose R does not say what was used: not charged"),
+        (
+            counts.from_checkpoint,
+            "run(s) went on from a checkpoint; what they used before it is in no record",
+        ),
+        (
+            counts.repeated_in_file,
+            "record(s) stand twice in one file, which no server writes: each counts once",
+        ),
+        (counts.forgotten, "run(s) were under way when too many were, and are held when they end"),
+    ] {
+        if count > 0 {
+            list.push(format!("{count} {what}"));
+        }
+    }
     list
 }
 

@@ -2,6 +2,7 @@
 
 use crate::attention::Item;
 use crate::clock;
+use crate::config::Table;
 use crate::ledger::{State, Totals};
 use crate::tally::Tally;
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub struct Report<'a> {
     pub items: &'a [Item],
     /// Files that could not be read, and other remarks.
     pub remarks: &'a [String],
+    /// The tables that accounts, users and owners were looked up in.
+    pub tables: &'a [Table],
 }
 
 /// Text as HTML text or attribute value. Control characters are shown as escapes.
@@ -105,6 +108,13 @@ impl Report<'_> {
         self.charges(page)?;
         self.people(page)?;
         self.ledger(page)?;
+        if !self.tables.is_empty() {
+            page.push_str("<h2 id=\"tables\">Tables</h2>\n<ul>\n");
+            for table in self.tables {
+                writeln!(page, "<li>{}</li>", escape(&table.describe(self.at)))?;
+            }
+            page.push_str("</ul>\n");
+        }
         if !self.remarks.is_empty() {
             page.push_str("<h2 id=\"remarks\">Remarks</h2>\n<ul>\n");
             for remark in self.remarks {
@@ -153,12 +163,15 @@ impl Report<'_> {
             sum(&t.skipped),
             sum(&t.held)
         )?;
-        let rows: Vec<(&str, &BTreeMap<String, u64>)> = vec![
+        let mut rows: Vec<(&str, &BTreeMap<String, u64>)> = vec![
             ("informational", &t.informational),
             ("quarantined", &t.quarantined_by),
             ("skipped", &t.skipped),
             ("held", &t.held),
         ];
+        if !t.observed.is_empty() {
+            rows.push(("observed", &t.observed));
+        }
         page.push_str("<div class=\"scroll\"><table>\n");
         for (name, counts) in rows {
             let list: Vec<String> =
@@ -217,11 +230,12 @@ impl Report<'_> {
     }
 
     fn ledger(&self, page: &mut String) -> fmt::Result {
-        page.push_str("<h2 id=\"ledger\">The ledger</h2>\n<div class=\"scroll\"><table>\n<tr><th>resource</th><th>project</th><th>state</th><th class=\"n\">records</th><th class=\"n\">charge</th></tr>\n");
+        page.push_str("<h2 id=\"ledger\">The ledger</h2>\n<div class=\"scroll\"><table>\n<tr><th>type</th><th>resource</th><th>project</th><th>state</th><th class=\"n\">records</th><th class=\"n\">charge</th></tr>\n");
         for total in &self.totals.charges {
             writeln!(
                 page,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+                total.usage_type,
                 escape(&total.resource),
                 escape(&total.project),
                 total.state,
@@ -264,6 +278,7 @@ mod tests {
             totals: &Totals::default(),
             items: &items,
             remarks: &[hostile.to_owned()],
+            tables: &[Table { key: "users.table", path: hostile.into(), rows: 1, modified: Some(0) }],
         };
         assert!(!report.html().contains("<script"), "a script got in");
     }

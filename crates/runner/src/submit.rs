@@ -32,6 +32,22 @@ pub struct Submission {
     pub interrupted: bool,
 }
 
+impl Submission {
+    /// Adds what another round did.
+    pub fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.not_sent += other.not_sent;
+        self.posts += other.posts;
+        if self.stop.is_none() {
+            self.stop = other.stop;
+            self.stop_reason = other.stop_reason;
+        }
+        self.interrupted |= other.interrupted;
+    }
+}
+
 /// Sends everything that the ledger owes, until nothing is left, something stops it, or `cancel` is called.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! `--summary FILE`: one JSON object that scripts and monitoring rely on.
 
+use crate::clock;
+use crate::config::{Config, Table};
 use crate::ledger::{State, Totals};
 use crate::tally::Tally;
 use amie_usage::Decimal;
@@ -19,10 +21,45 @@ pub struct Summary {
     pub mapped: u64,
     pub skipped: BTreeMap<String, u64>,
     pub held: BTreeMap<String, u64>,
+    /// What PBS logs say of runs beside their ends; absent where there is nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub observed: BTreeMap<String, u64>,
     pub charge: BTreeMap<String, Decimal>,
     pub charge_by_project: BTreeMap<String, BTreeMap<String, Decimal>>,
     #[serde(flatten)]
     pub ledger: Option<LedgerTotals>,
+    pub tables: Vec<TableAge>,
+}
+
+/// A table that the configuration names, and how long nobody has changed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableAge {
+    /// The key that names it: `projects.table`, `users.table`, `storage.owners`.
+    pub key: &'static str,
+    /// The file.
+    pub path: String,
+    /// Rows without the header.
+    pub rows: usize,
+    /// Whole days since it was changed, where the file system says when.
+    pub age_days: Option<u64>,
+    /// True where that is more than `[tables] max_age_days`.
+    pub old: bool,
+}
+
+impl TableAge {
+    /// The tables of a configuration.
+    #[must_use]
+    pub fn of(config: &Config, now: i64) -> Vec<Self> {
+        let old = |age: Option<u64>| {
+            age.zip(config.table_max_age_days).is_some_and(|(days, most)| days > u64::from(most))
+        };
+        let age = |table: &Table| {
+            let age_days = table.age_days(now);
+            let path = table.path.display().to_string();
+            Self { key: table.key, path, rows: table.rows, age_days, old: old(age_days) }
+        };
+        config.tables.iter().map(age).collect()
+    }
 }
 
 /// The ledger after the invocation: rows by state.
@@ -61,9 +98,9 @@ impl From<&Totals> for LedgerTotals {
 }
 
 impl Summary {
-    /// Puts an invocation's counts and the ledger's totals together.
+    /// Puts an invocation's counts, the ledger's totals and the age of the tables together.
     #[must_use]
-    pub fn new(tally: &Tally, totals: Option<&Totals>) -> Self {
+    pub fn new(config: &Config, tally: &Tally, totals: Option<&Totals>) -> Self {
         Self {
             frames: tally.frames,
             informational: tally.informational.clone(),
@@ -72,9 +109,11 @@ impl Summary {
             mapped: tally.mapped,
             skipped: tally.skipped.clone(),
             held: tally.held.clone(),
+            observed: tally.observed.clone(),
             charge: tally.charge.clone(),
             charge_by_project: tally.charge_by_project.clone(),
             ledger: totals.map(LedgerTotals::from),
+            tables: TableAge::of(config, clock::now()),
         }
     }
 

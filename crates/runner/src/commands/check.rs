@@ -2,6 +2,7 @@
 
 use crate::cli;
 use crate::present::{Failure, escape};
+use runner::clock;
 use runner::config::{Config, KeySource, Source, SourceKind};
 use runner::exit::Exit;
 use runner::input::expand;
@@ -31,17 +32,24 @@ enum Level {
 
 pub(crate) fn check(args: &cli::Check) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
+    if args.explain_unmapped {
+        return super::unmapped::explain(&config, args.source.as_deref(), args.json);
+    }
     let mut findings = vec![Finding {
         level: Level::Ok,
         about: "configuration".to_owned(),
         text: format!("{}: site {}, time zone {}", config.path.display(), config.site, config.timezone),
     }];
-    for (path, rows) in &config.tables {
+    let now = clock::now();
+    for table in &config.tables {
         findings.push(Finding {
-            level: if *rows == 0 { Level::Warning } else { Level::Ok },
+            level: if table.rows == 0 { Level::Warning } else { Level::Ok },
             about: "table".to_owned(),
-            text: format!("{}: {rows} rows", path.display()),
+            text: table.describe(now),
         });
+    }
+    for warning in config.old_tables(now) {
+        findings.push(Finding { level: Level::Warning, about: "table".to_owned(), text: warning });
     }
     for warning in &config.warnings {
         findings.push(Finding { level: Level::Warning, about: "rules".to_owned(), text: warning.clone() });

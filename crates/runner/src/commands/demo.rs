@@ -38,7 +38,7 @@ pub(crate) fn demo(args: &cli::Demo) -> Result<Exit, Failure> {
     let report = args.folder.join("report.html");
     write_report(&report, &config, ENDPOINT, &night)?;
     let summary = args.summary.clone().unwrap_or_else(|| args.folder.join("summary.json"));
-    Summary::new(&night.collected.tally, Some(&night.totals))
+    Summary::new(&config, &night.collected.tally, Some(&night.totals))
         .write(&summary)
         .map_err(|error| Failure::file(&summary, error))?;
     println!("report   {}", report.display());

@@ -1,29 +1,20 @@
 //! `held`: runs that wait for a person; and what the person decides.
 
-use crate::cli::{self, Decide, Found, HeldAction};
+use crate::cli::{self, Choice, Decision, Found, HeldAction};
 use crate::present::{self, Failure, escape, say};
+use amie_usage::Decimal;
+use amie_usage::wire::read_record;
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Hold, HoldEnd, Ledger, Person, Retry};
+use runner::ledger::{Hold, HoldEnd, Ledger, LedgerError, Person, Retry};
+use std::collections::BTreeMap;
 
 pub(crate) fn held(args: &cli::Held) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
-    if !config.ledger.may_exist() {
-        return Err(Failure::Usage(format!(
-            "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger
-        )));
-    }
-    let reader = config.ledger.open_reader()?;
     match &args.action {
-        None => list(args, reader.as_ref()),
-        Some(action) => {
-            // A person decides about this ledger, whatever service it speaks for: nothing is sent here.
-            let binding = reader.binding().clone();
-            drop(reader);
-            decide(action, config.ledger.open(&binding, clock::now())?.as_mut())
-        }
+        None => list(args, super::reader(&config)?.as_ref()),
+        Some(action) => decide(action, &config),
     }
 }
 
@@ -70,55 +61,119 @@ fn json(hold: &Hold) -> serde_json::Value {
     })
 }
 
-fn decide(action: &HeldAction, ledger: &mut dyn Ledger) -> Result<Exit, Failure> {
-    let by = who();
-    let person = |decide: &Decide| -> Result<String, Failure> {
-        if decide.reason.trim().is_empty() {
-            return Err(Failure::Usage("--reason must say why: it is kept in the ledger".to_owned()));
-        }
-        Ok(decide.reason.clone())
-    };
+fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
     let now = clock::now();
-    let (what, asked, done) = match action {
-        HeldAction::Waive(decide) => {
-            let why = person(decide)?;
-            let done =
-                ledger.close_holds(&decide.keys, HoldEnd::Waived, Person { by: &by, why: &why }, now)?;
-            ("waived", decide.keys.len(), done)
-        }
-        HeldAction::Approve(decide) => {
-            let why = person(decide)?;
-            ("approved", decide.keys.len(), ledger.approve(&decide.keys, Person { by: &by, why: &why }, now)?)
+    match action {
+        HeldAction::Waive(choice) => choose(choice, config, "waived", |ledger, keys, person| {
+            ledger.close_holds(keys, HoldEnd::Waived, person, now)
+        }),
+        HeldAction::Approve(choice) => {
+            choose(choice, config, "approved", |ledger, keys, person| ledger.approve(keys, person, now))
         }
         HeldAction::Retry(decide) => {
-            let why = person(decide)?;
-            let keys = Retry::Keys(decide.keys.clone());
-            ("to be sent again", decide.keys.len(), ledger.retry(&keys, Person { by: &by, why: &why }, now)?)
+            let (by, why) = super::decision(&decide.decision)?;
+            let person = Person { by: &by, why: &why };
+            let done = super::writer(config)?.retry(&Retry::Keys(decide.keys.clone()), person, now)?;
+            println!("{done} to be sent again");
+            Ok(Exit::Well)
         }
         HeldAction::Settle { decide, outcome } => {
-            let why = person(decide)?;
-            let arrived = matches!(outcome, Found::Arrived);
+            let (by, why) = super::decision(&decide.decision)?;
+            let person = Person { by: &by, why: &why };
+            let mut ledger = super::writer(config)?;
             for key in &decide.keys {
-                ledger.resolve_unknown(key, arrived, Person { by: &by, why: &why }, now)?;
+                match outcome {
+                    Found::Arrived => ledger.resolve_unknown(key, true, person, now),
+                    Found::Missing => ledger.resolve_unknown(key, false, person, now),
+                    Found::Loaded => ledger.resolve_accepted(key, true, person, now),
+                    Found::Lost => ledger.resolve_accepted(key, false, person, now),
+                }?;
             }
-            ("settled", decide.keys.len(), decide.keys.len() as u64)
+            println!("{} settled", decide.keys.len());
+            Ok(Exit::Well)
         }
-    };
-    println!("{done} {what}");
-    if done < asked as u64 {
-        say(format_args!(
-            "{} of the keys were not waiting for that; see `amie-runner held` and `status`",
-            asked as u64 - done
-        ));
-        return Ok(Exit::Attention);
     }
+}
+
+/// Holds that are decided upon together.
+const PAGE: usize = 1000;
+
+/// Does something to the holds that were chosen: by key all of them or none, of one reason page by page.
+fn choose(
+    choice: &Choice,
+    config: &Config,
+    done: &str,
+    mut act: impl FnMut(&mut dyn Ledger, &[String], Person<'_>) -> Result<u64, LedgerError>,
+) -> Result<Exit, Failure> {
+    if choice.dry_run {
+        let ledger = super::reader(config)?;
+        let mut chosen = Chosen::default();
+        let mut after = String::new();
+        while let Some(page) = page(ledger.as_ref(), choice, &mut after)? {
+            chosen.add(&page)?;
+        }
+        println!("{} would be {done}{}", chosen.records, chosen.charges());
+        return Ok(Exit::Well);
+    }
+    let decision = Decision { reason: choice.reason.clone(), by: choice.by.clone() };
+    let (by, why) = super::decision(&decision)?;
+    let person = Person { by: &by, why: &why };
+    let mut ledger = super::writer(config)?;
+    if !choice.all {
+        println!("{} {done}", act(ledger.as_mut(), &choice.keys, person)?);
+        return Ok(Exit::Well);
+    }
+    let mut chosen = Chosen::default();
+    let mut count = 0;
+    let mut after = String::new();
+    while let Some(page) = page(ledger.as_ref(), choice, &mut after)? {
+        let keys: Vec<String> = page.iter().map(|hold| hold.key.clone()).collect();
+        count += act(ledger.as_mut(), &keys, person)?;
+        chosen.add(&page)?;
+    }
+    println!("{count} {done}{}", chosen.charges());
     Ok(Exit::Well)
 }
 
-/// Who decides: the login behind sudo, else the login.
-fn who() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .map_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()), |name| escape(&name))
+/// The next holds of a choice; none where there are no more.
+fn page(ledger: &dyn Ledger, choice: &Choice, after: &mut String) -> Result<Option<Vec<Hold>>, LedgerError> {
+    let mut holds = ledger.holds(choice.reason_code.as_deref(), after, PAGE)?;
+    let Some(last) = holds.last() else { return Ok(None) };
+    after.clone_from(&last.key);
+    if let Some(resource) = choice.resource.as_deref() {
+        holds.retain(|hold| record(hold).is_some_and(|(name, _)| name == resource));
+    }
+    Ok(Some(holds))
+}
+
+/// What a choice adds up to.
+#[derive(Default)]
+struct Chosen {
+    records: u64,
+    by_resource: BTreeMap<String, Decimal>,
+}
+
+impl Chosen {
+    fn add(&mut self, holds: &[Hold]) -> Result<(), LedgerError> {
+        for hold in holds {
+            self.records += 1;
+            if let Some((resource, charge)) = record(hold) {
+                let sum = self.by_resource.entry(resource).or_insert(Decimal::ZERO);
+                *sum = sum.checked_add(charge).ok_or(LedgerError::ChargeOverflow)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn charges(&self) -> String {
+        let list: Vec<String> =
+            self.by_resource.iter().map(|(name, sum)| format!("{sum} on {}", escape(name))).collect();
+        if list.is_empty() { String::new() } else { format!(": {}", list.join(", ")) }
+    }
+}
+
+/// Resource and charge of the record that a hold would become.
+fn record(hold: &Hold) -> Option<(String, Decimal)> {
+    let record = read_record(hold.usage_type, hold.candidate.as_deref()?)?;
+    Some((record.resource?, record.charge?))
 }

@@ -4,13 +4,20 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod held;
+pub(crate) mod ledger;
 pub(crate) mod parse;
+pub(crate) mod quarantine;
+pub(crate) mod restate;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod status;
 pub(crate) mod transform;
+mod unmapped;
 
-use crate::present::Failure;
+use crate::cli::Decision;
+use crate::present::{Failure, escape};
+use runner::config::Config;
+use runner::ledger::Ledger;
 
 /// The async runtime of commands that talk to a service.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -18,4 +25,40 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         what: "the asynchronous runtime does not start".to_owned(),
         error,
     })
+}
+
+/// Who decides: whom the command line names, else the login behind sudo, else the login.
+fn who(named: Option<&str>) -> String {
+    if let Some(name) = named.map(str::trim).filter(|name| !name.is_empty()) {
+        return escape(name);
+    }
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .map_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()), |name| escape(&name))
+}
+
+/// Who decides and why; a decision about money without a reason is refused.
+fn decision(decision: &Decision) -> Result<(String, String), Failure> {
+    match decision.reason.as_deref().map(str::trim) {
+        Some(why) if !why.is_empty() => Ok((who(decision.by.as_deref()), why.to_owned())),
+        _ => Err(Failure::Usage("--reason must say why: it is kept in the ledger".to_owned())),
+    }
+}
+
+/// The ledger of a configuration, for questions.
+fn reader(config: &Config) -> Result<Box<dyn Ledger>, Failure> {
+    if !config.ledger.may_exist() {
+        return Err(Failure::Usage(format!(
+            "{}: there is no ledger yet; `amie-runner run` makes it",
+            config.ledger
+        )));
+    }
+    Ok(config.ledger.open_reader()?)
+}
+
+/// The ledger of a configuration, for a person's decisions: whatever service it speaks for, nothing is sent here.
+fn writer(config: &Config) -> Result<Box<dyn Ledger>, Failure> {
+    let binding = reader(config)?.binding().clone();
+    Ok(config.ledger.open(&binding, runner::clock::now())?)
 }

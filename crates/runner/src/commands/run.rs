@@ -10,6 +10,7 @@ use runner::exit::Exit;
 use runner::nightly::{self, NightError};
 use runner::plan::{Planned, plan};
 use runner::report::Report;
+use runner::signals::StopRequests;
 use runner::summary::{Summary, write_whole};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -37,10 +38,10 @@ pub(crate) fn run(args: &cli::Run) -> Result<Exit, Failure> {
     let night = night.map_err(night_failure)?;
     say(present::night(&night).trim_end());
     if args.json {
-        println!("{}", Summary::new(&night.collected.tally, Some(&night.totals)).json());
+        println!("{}", Summary::new(&config, &night.collected.tally, Some(&night.totals)).json());
     }
     if let Some(path) = &args.summary {
-        Summary::new(&night.collected.tally, Some(&night.totals))
+        Summary::new(&config, &night.collected.tally, Some(&night.totals))
             .write(path)
             .map_err(|error| Failure::file(path, error))?;
     }
@@ -81,14 +82,20 @@ pub(crate) fn night_failure(error: NightError) -> Failure {
     }
 }
 
-/// Cancels when the process is asked to stop; call it inside the runtime.
+/// Cancels when the process is asked to stop, and ends it when it is asked again; call it inside the runtime.
 pub(crate) fn stop_on_signal() -> Cancel {
     let cancel = Cancel::new();
     let told = cancel.clone();
     tokio::spawn(async move {
-        runner::signals::stop_requested().await;
-        say("stopping: what is in flight is finished and recorded first");
+        let mut requests = StopRequests::new();
+        requests.next().await;
+        say("stopping: what is in flight is finished and recorded first; once more stops at once");
         told.cancel();
+        requests.next().await;
+        say("stopped: what was in flight may have arrived, and the next run sees to it");
+        // Nothing is to be tidied up: the ledger stands whatever ends this process.
+        #[allow(clippy::exit, reason = "whoever asks twice does not want to wait")]
+        std::process::exit(i32::from(Exit::Unreachable.code()));
     });
     cancel
 }
@@ -109,6 +116,7 @@ pub(crate) fn write_report(
         totals: &night.totals,
         items: &night.items,
         remarks: &remarks,
+        tables: &config.tables,
     };
     write_whole(path, report.html().as_bytes()).map_err(|error| Failure::file(path, error))
 }

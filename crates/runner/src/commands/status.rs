@@ -3,32 +3,27 @@
 use crate::cli;
 use crate::present::{self, Failure, heading};
 use runner::attention::{Item, gather};
+use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::ledger::Totals;
-use runner::summary::LedgerTotals;
+use runner::summary::{LedgerTotals, TableAge};
 use std::io::{self, IsTerminal};
 
 pub(crate) fn status(args: &cli::Status) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
-    if !config.ledger.may_exist() {
-        return Err(Failure::Usage(format!(
-            "{}: there is no ledger yet; `amie-runner run` makes it",
-            config.ledger
-        )));
-    }
-    let ledger = config.ledger.open_reader()?;
+    let ledger = super::reader(&config)?;
     let totals = ledger.totals()?;
     let items = gather(ledger.as_ref(), 3)?;
     if args.json {
-        println!("{}", json(&totals, &items));
+        println!("{}", json(&config, &totals, &items));
     } else {
-        print!("{}", text(&totals, &items));
+        print!("{}", text(&config, &totals, &items));
     }
     Ok(if items.is_empty() { Exit::Well } else { Exit::Attention })
 }
 
-fn json(totals: &Totals, items: &[Item]) -> serde_json::Value {
+fn json(config: &Config, totals: &Totals, items: &[Item]) -> serde_json::Value {
     let charges: Vec<_> = totals
         .charges
         .iter()
@@ -43,10 +38,10 @@ fn json(totals: &Totals, items: &[Item]) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "attention": items })
+    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "attention": items, "tables": TableAge::of(config, clock::now()) })
 }
 
-fn text(totals: &Totals, items: &[Item]) -> String {
+fn text(config: &Config, totals: &Totals, items: &[Item]) -> String {
     let terminal = io::stdout().is_terminal();
     let mut text = format!("{}\n{}", heading("Ledger", terminal), present::ledger_line(totals));
     let rows = totals
@@ -54,6 +49,7 @@ fn text(totals: &Totals, items: &[Item]) -> String {
         .iter()
         .map(|total| {
             vec![
+                total.usage_type.to_string(),
                 total.resource.to_string(),
                 total.project.to_string(),
                 total.state.to_string(),
@@ -62,7 +58,8 @@ fn text(totals: &Totals, items: &[Item]) -> String {
             ]
         })
         .collect();
-    text += &present::table(&["resource", "project", "state", "records", "charge"], &[3, 4], rows);
+    text += &present::table(&["type", "resource", "project", "state", "records", "charge"], &[4, 5], rows);
     text += &present::items(items, terminal);
+    text += &present::tables(config, terminal);
     text
 }

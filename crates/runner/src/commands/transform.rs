@@ -54,7 +54,7 @@ pub(crate) fn transform(args: &cli::Transform) -> Result<Exit, Failure> {
     }
     present::column_remarks(&remarks);
     if let Some(path) = &args.summary {
-        Summary::new(&tally, None).write(path).map_err(|error| Failure::file(path, error))?;
+        Summary::new(&config, &tally, None).write(path).map_err(|error| Failure::file(path, error))?;
     }
     let attention = tally.quarantined > 0 || !tally.held.is_empty() || !remarks.problems.is_empty();
     Ok(if attention { Exit::Attention } else { Exit::Well })

@@ -32,6 +32,14 @@ pub(super) struct File {
     pub(super) storage: Vec<Spanned<Storage>>,
     #[serde(default)]
     pub(super) policy: Policy,
+    #[serde(default)]
+    pub(super) tables: Tables,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tables {
+    pub(super) max_age_days: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,6 +152,7 @@ pub(super) struct Source {
     pub(super) forgeable: Option<Spanned<String>>,
     pub(super) job_name: Option<bool>,
     pub(super) project_from: Option<Vec<Spanned<String>>>,
+    pub(super) gpu_resources: Option<Spanned<Vec<String>>>,
     pub(super) format: Option<Spanned<String>>,
     pub(super) owner: Option<Spanned<String>>,
     pub(super) collected_at: Option<Spanned<CollectedAt>>,
@@ -315,6 +324,7 @@ pub(super) struct Policy {
     pub(super) resizing: Option<Spanned<String>>,
     pub(super) failed: Option<Spanned<String>>,
     pub(super) max_charge: Option<Spanned<toml::Value>>,
+    pub(super) night_factor: Option<Spanned<u32>>,
     pub(super) max_cores: Option<u64>,
     pub(super) max_hours: Option<Spanned<toml::Value>>,
 }

@@ -49,11 +49,60 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Compiled rules.
     pub rules: Rules,
-    /// The tables that were read: path and rows.
-    pub tables: Vec<(PathBuf, usize)>,
+    /// The tables that were read.
+    pub tables: Vec<Table>,
+    /// `[tables] max_age_days`: a table that nobody has changed for longer is warned of.
+    pub table_max_age_days: Option<u32>,
+    /// `[policy] night_factor`: a night that charges a resource more than so many usual days is held.
+    pub night_factor: Option<u32>,
     /// What works, but may not do what it seems to.
     pub warnings: Vec<String>,
 }
+
+/// A table that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Table {
+    /// What names it: `projects.table`, `users.table`, `storage.owners`.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Rows without the header.
+    pub rows: usize,
+    /// When the file was last changed, epoch seconds, where the file system says it.
+    pub modified: Option<i64>,
+}
+
+impl Table {
+    /// Whole days since the file was last changed; a time to come counts as today.
+    #[must_use]
+    pub fn age_days(&self, now: i64) -> Option<u64> {
+        self.modified.map(|modified| now.saturating_sub(modified).max(0).unsigned_abs() / 86_400)
+    }
+
+    /// `projects.csv: 12 rows, changed 3 days ago`, for people.
+    #[must_use]
+    pub fn describe(&self, now: i64) -> String {
+        let changed = match self.age_days(now) {
+            None => String::new(),
+            Some(0) => ", changed today".to_owned(),
+            Some(1) => ", changed yesterday".to_owned(),
+            Some(days) => format!(", changed {days} days ago"),
+        };
+        format!("{}: {} rows{changed}", self.path.display(), self.rows)
+    }
+}
+
+/// What [`Config::load_assuming`] takes for known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Assume {
+    /// Every account that neither table nor pattern knows has the project [`ASSUMED`].
+    pub projects: bool,
+    /// Every user is called as the scheduler calls them.
+    pub users: bool,
+}
+
+/// The project of accounts that are taken for known.
+pub const ASSUMED: &str = "assumed";
 
 /// `[api]`.
 #[derive(Debug, Clone)]
@@ -118,6 +167,16 @@ pub struct Source {
     pub kind: SourceKind,
 }
 
+impl Source {
+    /// Reads what these rules charge by.
+    fn reading(mut self, rules: &Rules) -> Self {
+        if let SourceKind::Pbs { options, .. } = &mut self.kind {
+            options.assigned = rules.reads_assigned();
+        }
+        self
+    }
+}
+
 /// What a source holds.
 #[derive(Debug)]
 pub enum SourceKind {
@@ -139,6 +198,8 @@ pub enum SourceKind {
     },
     /// PBS accounting logs.
     Pbs {
+        /// How to read it.
+        options: parsers::pbs::Options,
         /// How its runs are mapped.
         mapping: SourceRules,
     },
@@ -179,6 +240,15 @@ impl Config {
     /// # Errors
     /// Every fault that was found, each with its place and advice.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_assuming(path, Assume::default())
+    }
+
+    /// The same, with rules that take unknown accounts or users for known: to say what those would be charged. Nothing
+    /// that such rules make may be sent.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_assuming(path: &Path, assume: Assume) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let advice = match error.kind() {
                 std::io::ErrorKind::NotFound => "name a configuration with --config FILE",
@@ -188,15 +258,20 @@ impl Config {
             };
             ConfigError::plain(format!("{}: cannot be read: {error}", path.display())).help(advice)
         })?;
-        Self::parse(path, text)
+        Self::parse(path, text, assume)
     }
 
-    fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+    fn parse(path: &Path, text: String, assume: Assume) -> Result<Self, ConfigError> {
         let text = Text::new(path, text);
         let file: file::File = toml::from_str(text.as_str()).map_err(|error| toml_error(&text, &error))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut reading =
-            Reading { text: &text, folder: folder.to_owned(), errors: Vec::new(), tables: Vec::new() };
+        let mut reading = Reading {
+            text: &text,
+            folder: folder.to_owned(),
+            errors: Vec::new(),
+            tables: Vec::new(),
+            assume,
+        };
         let config = reading.config(path, file);
         match (config, ConfigError::all(reading.errors)) {
             (Some(config), None) => Ok(config),
@@ -224,6 +299,17 @@ impl Config {
                 })
             }
         }
+    }
+
+    /// Tables that nobody has changed for longer than `[tables] max_age_days`: a warning for each.
+    #[must_use]
+    pub fn old_tables(&self, now: i64) -> Vec<String> {
+        let Some(most) = self.table_max_age_days else { return Vec::new() };
+        let old = |table: &&Table| table.age_days(now).is_some_and(|days| days > u64::from(most));
+        let warn = |table: &Table| {
+            format!("{}, more than the {most} of tables.max_age_days: is it still kept?", table.describe(now))
+        };
+        self.tables.iter().filter(old).map(warn).collect()
     }
 
     /// The folder-relative path as it stands on disk.
@@ -260,7 +346,8 @@ struct Reading<'a> {
     text: &'a Text,
     folder: PathBuf,
     errors: Vec<ConfigError>,
-    tables: Vec<(PathBuf, usize)>,
+    tables: Vec<Table>,
+    assume: Assume,
 }
 
 /// Where the formula of a rate or storage rule stands, so that the compiler's offsets can be pointed at.
@@ -375,7 +462,7 @@ impl Reading<'_> {
     fn table<T>(
         &mut self,
         path: &Spanned<PathBuf>,
-        key: &str,
+        key: &'static str,
         read: fn(&Path) -> Result<Vec<T>, ConfigError>,
     ) -> Option<Vec<T>> {
         let full = if path.get_ref().is_absolute() {
@@ -393,7 +480,8 @@ impl Reading<'_> {
         }
         match read(&full) {
             Ok(rows) => {
-                self.tables.push((full, rows.len()));
+                let modified = modified(&full);
+                self.tables.push(Table { key, path: full, rows: rows.len(), modified });
                 Some(rows)
             }
             Err(error) => {
@@ -416,6 +504,7 @@ impl Reading<'_> {
             .as_ref()
             .and_then(|path| self.table(path, "projects.table", tables::projects));
         let users = file.users.table.as_ref().map(|path| self.table(path, "users.table", tables::users));
+        let users = users.filter(|_| !self.assume.users);
         let mut spans = Spans::default();
         let resources: Vec<_> =
             file.resource.iter().map(|resource| self.resource(resource, &mut spans)).collect::<Vec<_>>();
@@ -453,6 +542,8 @@ impl Reading<'_> {
             }
         }
         let policy = self.policy(&file.policy);
+        let night_factor = self.at_least_one(file.policy.night_factor.as_ref(), "night_factor");
+        let table_max_age_days = self.at_least_one(file.tables.max_age_days.as_ref(), "max_age_days");
         spans.patterns = file.projects.patterns.iter().map(Spanned::span).collect();
         spans.skips = file.projects.skip.iter().map(Spanned::span).collect();
         spans.node_types = file.node_type.iter().map(Spanned::span).collect();
@@ -475,6 +566,12 @@ impl Reading<'_> {
                         cluster: pattern.cluster,
                     }
                 })
+                .chain(self.assume.projects.then(|| ProjectPattern {
+                    account: "(?s).*".to_owned(),
+                    project: ASSUMED.to_owned(),
+                    upper: false,
+                    cluster: None,
+                }))
                 .collect(),
             skip: file
                 .projects
@@ -519,11 +616,22 @@ impl Reading<'_> {
             timezone: timezone?,
             api,
             ledger: ledger?,
-            sources: sources.into_iter().flatten().collect(),
+            sources: sources.into_iter().flatten().map(|source| source.reading(&rules)).collect(),
             rules,
             tables,
+            table_max_age_days,
+            night_factor,
             warnings,
         })
+    }
+
+    /// A number that is not 0, where it is given.
+    fn at_least_one(&mut self, value: Option<&Spanned<u32>>, key: &str) -> Option<u32> {
+        let value = value?;
+        if *value.get_ref() == 0 {
+            self.fail(value.span(), format_args!("{key} must be 1 or more; leave it out to have none"));
+        }
+        Some(*value.get_ref())
     }
 
     /// Puts a place in the file to a fault that the rule compiler found.
@@ -740,9 +848,12 @@ impl Reading<'_> {
                 ("sacct-json", Known::SacctJson),
             ],
         )?;
+        if let Some(names) = written.gpu_resources.as_ref().filter(|_| !matches!(kind, Known::Pbs)) {
+            self.fail_with_help(names.span(), "gpu_resources: is said of PBS logs only", "leave it out");
+        }
         let kind = match kind {
             Known::Sacct => self.sacct(written, zone)?,
-            Known::Pbs => SourceKind::Pbs { mapping: self.mapping(written)? },
+            Known::Pbs => self.pbs(written)?,
             Known::Quota => self.quota(source)?,
             Known::SacctJson => self.sacct_json(written)?,
         };
@@ -775,6 +886,20 @@ impl Reading<'_> {
         }
         let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
+    }
+
+    fn pbs(&mut self, source: &file::Source) -> Option<SourceKind> {
+        let mut options = parsers::pbs::Options::default();
+        if let Some(names) = &source.gpu_resources {
+            if names.get_ref().is_empty() {
+                self.fail(
+                    names.span(),
+                    "gpu_resources: names at least one resource, for example [\"ngpus\"]",
+                );
+            }
+            options.gpu_resources.clone_from(names.get_ref());
+        }
+        Some(SourceKind::Pbs { options, mapping: self.mapping(source)? })
     }
 
     fn sacct_json(&mut self, source: &file::Source) -> Option<SourceKind> {
@@ -1102,6 +1227,13 @@ fn node_type(written: file::NodeType) -> NodeTypeSpec {
         cores: written.cores,
         gpus: written.gpus,
     }
+}
+
+/// When a file was last changed, epoch seconds.
+fn modified(path: &Path) -> Option<i64> {
+    let modified = std::fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 /// The kinds of source that the configuration may name.

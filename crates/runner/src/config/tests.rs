@@ -9,7 +9,7 @@ fn example(from: &str, to: &str) -> Result<Config, ConfigError> {
     let path = folder.join("config.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "the example does not contain {from:?}");
-    Config::parse(&path, text.replacen(from, to, 1))
+    Config::parse(&path, text.replacen(from, to, 1), Assume::default())
 }
 
 fn fault(from: &str, to: &str) -> ConfigError {
@@ -32,7 +32,7 @@ fn the_example_is_a_good_configuration() {
     assert_eq!(config.api.as_ref().map(|api| api.max_body_bytes), Some(196_608));
     assert!(config.api.as_ref().is_some_and(|api| api.may_resend(UsageType::Compute)));
     assert!(!config.api.as_ref().is_some_and(|api| api.may_resend(UsageType::Storage)));
-    assert_eq!(config.tables.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [2, 10, 3]);
+    assert_eq!(config.tables.iter().map(|table| table.rows).collect::<Vec<_>>(), [2, 10, 3]);
 }
 
 #[test]
@@ -81,6 +81,18 @@ fn words_that_are_not_known_are_answered_with_those_that_are() {
         ("\"sqlite:ledger.db\"", "\"postgres://u:secret@h/db\"", "a password does not belong", ".pgpass"),
         ("\"sqlite:ledger.db\"", "\"postgres://u@h/db?sslmode=disable\"", "in the clear", "sslrootcert"),
         ("\"sqlite:ledger.db\"", "\"postgres://u@h\"", "names no database", "ROLE@HOST/DATABASE"),
+        (
+            "project_from = [\"group\"]",
+            "project_from = [\"group\"]\ngpu_resources = []",
+            "gpu_resources: names at least one",
+            "",
+        ),
+        (
+            "forgeable = \"warn\"",
+            "gpu_resources = [\"ngpus\"]",
+            "gpu_resources: is said of PBS logs only",
+            "leave it out",
+        ),
         ("\"sqlite:ledger.db\"", "\"mysql://u:secret@h/db\"", "is not understood", "sqlite:ledger.db"),
         ("enabled = false", "enabled = true", "collect is not supported", "`paths`"),
         (
@@ -117,7 +129,7 @@ fn all_faults_are_said_at_once() {
         .replace("forgeable = \"warn\"", "forgeable = \"w\"")
         .replace("until = 2026-01-01", "until = 2026-01-01T12:00:00")
         .replace("users.csv", "nobody.csv");
-    let error = Config::parse(&path, text).expect_err("three faults");
+    let error = Config::parse(&path, text, Assume::default()).expect_err("three faults");
     let all: Vec<_> =
         std::iter::once(&error).chain(&error.others).map(|error| error.message.as_str()).collect();
     assert_eq!(all.len(), 3, "{all:#?}");
@@ -141,9 +153,10 @@ fn what_is_no_configuration_is_said_so() {
     assert!(error.message.starts_with("/nonexistent/config.toml: cannot be read"), "{}", error.message);
     let error = Config::load(Path::new("/")).expect_err("a folder");
     assert!(error.help.is_some_and(|help| help.contains("folder")), "{}", error.message);
-    let error = Config::parse(Path::new("c.toml"), "[site".to_owned()).expect_err("not TOML");
+    let error =
+        Config::parse(Path::new("c.toml"), "[site".to_owned(), Assume::default()).expect_err("not TOML");
     assert!(error.message.starts_with("c.toml:1:"), "{}", error.message);
-    let error = Config::parse(Path::new("c.toml"), String::new()).expect_err("empty");
+    let error = Config::parse(Path::new("c.toml"), String::new(), Assume::default()).expect_err("empty");
     assert!(error.message.contains("`site` is missing"), "{}", error.message);
 }
 

@@ -1,12 +1,13 @@
 //! A ledger over any store: each method is one transaction around one function of [`core`](super::core).
 
 use super::core::session::{Blobs, Session};
-use super::core::{confirm, ingest, news, people, query, send, verify};
+use super::core::{adjust, brake, confirm, ingest, moving, news, people, query, send, verify, watch};
 use super::store::{Holding, Purpose, Store};
 use super::{
-    Awaiting, BatchId, Binding, Carried, Chunk, Confirmed, Entry, Fault, Find, Group, Hold, HoldEnd,
-    Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, News, Person, Progress, Quarantined,
-    RecordOutcome, Recovered, Repricing, Retry, Row, Settled, Sighting, State, Totals,
+    Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Confirmed, Entry,
+    Fault, Find, Group, Hold, HoldEnd, Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, Logged,
+    News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Reviewed, Row, Settled,
+    Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
@@ -124,6 +125,37 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::resolve_unknown(session, key, arrived, person, now))
     }
 
+    fn resolve_accepted(
+        &mut self,
+        key: &str,
+        loaded: bool,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<(), LedgerError> {
+        self.change(|session| people::resolve_accepted(session, key, loaded, person, now))
+    }
+
+    fn finish_moves(&mut self, quiet_seconds: u32, now: i64) -> Result<u64, LedgerError> {
+        self.change(|session| moving::finish_moves(session, quiet_seconds, now))
+    }
+
+    fn brake_night(&mut self, factor: u32, now: i64) -> Result<Vec<Braked>, LedgerError> {
+        self.change(|session| brake::brake_night(session, factor, now))
+    }
+
+    fn judge_adjustments(&self, adjustments: &[Adjustment]) -> Result<Vec<AdjustmentVerdict>, LedgerError> {
+        self.ask(|session| adjust::judge(session, adjustments))
+    }
+
+    fn adjust(
+        &mut self,
+        adjustments: &[Adjustment],
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<u64, LedgerError> {
+        self.change(|session| adjust::adjust(session, adjustments, person, now))
+    }
+
     fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
         self.change(|session| people::retry(session, which, person, now))
     }
@@ -174,8 +206,20 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.ask(|session| session.store.awaiting())
     }
 
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError> {
+        self.ask(|session| watch::watched_since(session, now))
+    }
+
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError> {
+        self.change(|session| watch::looked(session, at))
+    }
+
     fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError> {
         self.ask(|session| query::find(session, what, limit))
+    }
+
+    fn rows(&self, project: Option<&str>, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError> {
+        self.ask(|session| query::rows(session, project, after, limit))
     }
 
     fn history(&self, key: &str) -> Result<Vec<Entry>, LedgerError> {
@@ -215,6 +259,14 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError> {
         self.ask(|session| session.store.open_texts(after, limit))
+    }
+
+    fn events(&self, after: i64, limit: usize) -> Result<Vec<Logged>, LedgerError> {
+        self.ask(|session| session.store.events_after(after, limit))
+    }
+
+    fn texts(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, LedgerError> {
+        self.ask(|session| session.store.texts_after(after, limit))
     }
 
     fn verify(&self) -> Result<Vec<Fault>, LedgerError> {

@@ -176,6 +176,20 @@ pub enum LedgerError {
         /// What to do instead.
         advice: &'static str,
     },
+    /// A record on its way to another identity, which nobody can approve or waive.
+    #[error(
+        "\"{0}\" is on its way from one identity to another: zero was sent under the old one, and the charge follows \
+         under the new one when that is settled. It needs nobody; to charge it otherwise, restate its period again"
+    )]
+    Moving(String),
+    /// An adjustment that cannot be taken in.
+    #[error("\"{key}\": {why}")]
+    CannotAdjust {
+        /// The key of the adjustment.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A sum of charges beyond 38 digits.
     #[error("a sum of charges has more than 38 digits")]
     ChargeOverflow,

@@ -18,7 +18,8 @@
 //! Every arrow, also those that a person makes, is one arm of [`State::next`]; any other pair of state and event is
 //! an error that changes nothing. Who moves a row: `ingest` (held, pending, superseded, and the newest version of any
 //! row), `lease` (onto the wire), `settle` and `recover` (off the wire), `confirm` (what the service shows), and people
-//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`). Nobody else.
+//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`, `resolve_accepted`, `adjust`), `brake_night` and
+//! `finish_moves`. Nobody else.
 //!
 //! # Versions
 //!
@@ -26,7 +27,12 @@
 //! version that was sent: accepting version 1 never settles version 2. While version 1 is on the wire, of unknown fate
 //! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
 //! for [`LeaseRequest::quiet_seconds`]. After an unknown outcome it is version 1, byte for byte, that is sent again.
-//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`.
+//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
+//! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
+//!
+//! A person may approve that a record goes on under another wire identity. Then version 2 is zero under the old one, a
+//! hold (`moving`) keeps the record itself, and when that zero is settled the row becomes pending with version 3 under
+//! the new identity ([`Ledger::finish_moves`]): at no moment are there two charges.
 //!
 //! From the moment that the service may hold something of a row (`taken`, or `sending`) its wire identity is frozen,
 //! and what differs later has a [`Cause`](restate::Cause): the source restates, rules and tables only drift. What the
@@ -102,6 +108,7 @@ pub use state::{Event, IllegalEvent, State, transition_table};
 
 use amie_usage::{Decimal, UsageType};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -350,6 +357,50 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<(), LedgerError>;
 
+    /// A person says whether a record that the service took was loaded, or lost and to be sent again, where the service
+    /// itself does not say so. A record of unknown fate can be said to be loaded, too.
+    ///
+    /// # Errors
+    /// Where there is no such row, or it is not awaited.
+    fn resolve_accepted(
+        &mut self,
+        key: &str,
+        loaded: bool,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<(), LedgerError>;
+
+    /// Lets records on their way to another identity go on where zero under the old one is loaded, or was accepted
+    /// `quiet_seconds` ago. Answers how many became pending under the new one.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn finish_moves(&mut self, quiet_seconds: u32, now: i64) -> Result<u64, LedgerError>;
+
+    /// Holds the new records of each resource that is about to charge more than `factor` usual days at once (for each
+    /// day since the last one). Nothing is held while too few days are known.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn brake_night(&mut self, factor: u32, now: i64) -> Result<Vec<Braked>, LedgerError>;
+
+    /// What would become of adjustments, one verdict each, in their order.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn judge_adjustments(&self, adjustments: &[Adjustment]) -> Result<Vec<AdjustmentVerdict>, LedgerError>;
+
+    /// Takes in new adjustments, to be sent; those that are known already are left as they are. Answers how many are new.
+    ///
+    /// # Errors
+    /// Where one of them cannot be taken in (a refund beyond its charge, an id that is taken); then none is.
+    fn adjust(
+        &mut self,
+        adjustments: &[Adjustment],
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<u64, LedgerError>;
+
     /// Makes rejected or failed rows pending again, as they are. Answers how many.
     ///
     /// # Errors
@@ -422,11 +473,30 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError>;
 
+    /// Since when the service's loads must be looked at although nothing is awaited, because something was restated
+    /// lately: an older version may load after the newer one. Epoch seconds; `None` where there is no need.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError>;
+
+    /// All loads up to this time were shown to [`confirm`](Self::confirm).
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError>;
+
     /// Rows by key, record id or job id, at most `limit`.
     ///
     /// # Errors
     /// Where the store fails.
     fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError>;
+
+    /// Rows in key order, after a key, at most `limit`: all of them, or those that are charged to a project.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn rows(&self, project: Option<&str>, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError>;
 
     /// Everything that happened to a row, oldest first.
     ///
@@ -481,11 +551,158 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError>;
 
+    /// Events in their order, after a number, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn events(&self, after: i64, limit: usize) -> Result<Vec<Logged>, LedgerError>;
+
+    /// Quarantined texts in order of arrival, closed ones too, after an id, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn texts(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, LedgerError>;
+
     /// Checks every invariant on every row and replays every history; empty where all is well, at most 1,000 faults.
     ///
     /// # Errors
     /// Where the store fails.
     fn verify(&self) -> Result<Vec<Fault>, LedgerError>;
+}
+
+/// Keys of adjustments begin so.
+pub const ADJUSTMENTS: &str = "adjust/";
+
+/// Keys of refunds begin so; the key of the refunded run follows, and the refund's own id.
+pub const REFUNDS: &str = "adjust/refund/";
+
+/// An adjustment that a person wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Its key: `adjust/<type>/...`, the same for the same adjustment, however often it is asked for.
+    pub key: String,
+    /// AMIE resource name.
+    pub resource: Arc<str>,
+    /// The site's record id: unique among the adjustments of the resource.
+    pub local_record_id: String,
+    /// What selects the allocation; of a refund the run's submit time. Epoch seconds.
+    pub start: i64,
+    /// AMIE login.
+    pub username: Arc<str>,
+    /// AMIE project.
+    pub project: Arc<str>,
+    /// How much, above 0.
+    pub charge: Decimal,
+    /// The rendered JSON.
+    pub payload: Vec<u8>,
+    /// The key of the run that is refunded.
+    pub refunds: Option<String>,
+    /// Where it was asked for: a file, or nothing.
+    pub file: Arc<str>,
+    /// Line in that file, from 1.
+    pub line: u64,
+}
+
+/// What would become of an adjustment. `Display` says it to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdjustmentVerdict {
+    /// New: it would be sent.
+    New,
+    /// Asked for before, and in this state: nothing happens.
+    Known(State),
+    /// The same once more among those that are asked for now.
+    Repeated,
+    /// Its key is known with something else in it.
+    Differs,
+    /// Another adjustment of the resource has its record id.
+    Collides {
+        /// Its key.
+        owner: String,
+    },
+    /// The run that it refunds is not known, or was not charged.
+    NotCharged(Option<State>),
+    /// With it, more would be refunded than was charged.
+    BeyondCharge {
+        /// What the run was charged.
+        charged: Decimal,
+        /// What other refunds give back, also unconfirmed ones.
+        refunded: Decimal,
+    },
+}
+
+impl AdjustmentVerdict {
+    /// True where nothing stands against it: it is new, or known as it is.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::New | Self::Known(_))
+    }
+
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Known(_) => "known",
+            Self::Repeated => "repeated",
+            Self::Differs => "differs",
+            Self::Collides { .. } => "collides",
+            Self::NotCharged(_) => "not-charged",
+            Self::BeyondCharge { .. } => "beyond-charge",
+        }
+    }
+}
+
+impl fmt::Display for AdjustmentVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("new"),
+            Self::Known(state) => write!(f, "known, {state}"),
+            Self::Repeated => f.write_str(
+                "is asked for twice here; where two equal adjustments are meant, give each an id of its own",
+            ),
+            Self::Differs => f.write_str(
+                "was asked for before with another charge, project, user, resource or time; an adjustment is never \
+                 changed: make another one, with an id of its own",
+            ),
+            Self::Collides { owner } => {
+                write!(f, "its id on this resource belongs to \"{owner}\": give it another id")
+            }
+            Self::NotCharged(None) => f.write_str("the run that it refunds is not in the ledger"),
+            Self::NotCharged(Some(state)) => {
+                write!(f, "the run that it refunds is {state}: the service holds no charge of it")
+            }
+            Self::BeyondCharge { charged, refunded } => write!(
+                f,
+                "the run was charged {charged}, and {refunded} of that is refunded already: this would be more than all"
+            ),
+        }
+    }
+}
+
+/// A resource whose new records were held, because they charge far more than usual. `Display` says it to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Braked {
+    /// AMIE resource.
+    pub resource: Arc<str>,
+    /// Records that were held.
+    pub records: u64,
+    /// Their charge, with what was accepted earlier today.
+    pub charge: Decimal,
+    /// The charge of a usual day.
+    pub usual: Decimal,
+    /// The charge that would have passed.
+    pub allowed: Decimal,
+}
+
+impl fmt::Display for Braked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resource, charge, usual, allowed, .. } = self;
+        write!(
+            f,
+            "this night charges {charge} on {resource}, where {usual} a day is usual and {allowed} would have passed: look \
+             at the rates and at the largest jobs, then approve or waive"
+        )
+    }
 }
 
 /// What a ledger speaks for: stored when it is created, and never another.
@@ -825,6 +1042,15 @@ pub struct Entry {
     pub detail: String,
 }
 
+/// One thing that happened, to a row or to all rows of its chunk, batch or reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The row; `None` where it is about every row of a chunk, batch or reconciliation.
+    pub key: Option<String>,
+    /// What happened.
+    pub entry: Entry,
+}
+
 /// What an [`Entry`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -960,6 +1186,26 @@ pub struct Quarantined {
     pub first_seen: i64,
     /// Last seen, epoch seconds.
     pub last_seen: i64,
+}
+
+/// A quarantined text, and whether a person has looked at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviewed {
+    /// The text.
+    pub text: Quarantined,
+    /// Who closed it and why; `None` while it is open.
+    pub closed: Option<ClosedText>,
+}
+
+/// How a quarantined text was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedText {
+    /// When, epoch seconds.
+    pub at: i64,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A broken invariant.

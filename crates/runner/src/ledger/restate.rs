@@ -5,9 +5,10 @@
 //! which the service might add up. What *rules* or *tables* make of
 //! the same source never re-prices silently: it is counted and noted, and a person restates.
 
-use super::row::{Identity, Row};
+use super::row::{Identity, Row, Wanted};
 use super::{SourceFacts, State};
-use amie_usage::UsageType;
+use amie_usage::{ComputeUsageRecord, Decimal, UsageType, wire};
+use std::borrow::Cow;
 
 /// Why a payload is another than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,16 @@ impl Suspicion {
 
 /// The reason code of a record whose wire identity belongs to another key.
 pub const COLLISION: &str = "collision";
+
+/// The reason code of a run that is known under other times: charged, it would be charged twice.
+pub const OTHER_TIMES: &str = "known-by-other-times";
+
+/// The reason code of a record on its way to another identity: zero was sent under the old one, and must be settled
+/// before the new one goes. Nobody is asked anything.
+pub const MOVING: &str = "moving";
+
+/// The reason code of records that a night held, because it charges far more than usual.
+pub const NIGHT: &str = "above-usual-night";
 
 /// A record that mapping offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +179,26 @@ fn known_false(old: SourceFacts, new: SourceFacts) -> Option<Suspicion> {
     } else {
         None
     }
+}
+
+/// The record of a run that charges nothing under the identity by which the service knows it: `record` (the run's
+/// record as it would be now, or a blank one) with resource, id, submit time, project and user of what was sent.
+///
+/// `None` where `record` is no compute record, or its times are none that a record can hold.
+#[must_use]
+pub fn zero_record(sent: &Wanted, record: &[u8]) -> Option<Vec<u8>> {
+    let now: ComputeUsageRecord<'_> = serde_json::from_slice(record).ok()?;
+    let zero = ComputeUsageRecord {
+        username: Cow::Borrowed(&sent.username),
+        local_project_id: Cow::Borrowed(&sent.project),
+        local_record_id: Cow::Borrowed(&sent.identity.local_record_id),
+        resource: Cow::Borrowed(&sent.identity.resource),
+        submit_time: sent.identity.submit,
+        charge: Decimal::ZERO,
+        ..now
+    };
+    let mut out = Vec::with_capacity(record.len());
+    wire::render_compute(&zero, &mut out).ok().map(|()| out)
 }
 
 /// What to do with a run that mapping holds.

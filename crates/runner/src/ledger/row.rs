@@ -255,6 +255,35 @@ impl Row {
         self.promote_after(Event::Loaded, true)
     }
 
+    /// A person saw that it is charged, where the service does not say so.
+    ///
+    /// # Errors
+    /// Where it is not awaited.
+    pub fn seen_loaded(&mut self, at: i64) -> Result<Vec<Event>, IllegalEvent> {
+        self.state = self.state.next(Event::Loaded)?;
+        self.taken = true;
+        self.before = None;
+        self.error = None;
+        // The event of its own that notes it is found by the key.
+        self.confirm = None;
+        self.loaded = Some((at, self.sent.map_or(Decimal::ZERO, |sent| sent.charge)));
+        self.promote_after(Event::Loaded, true)
+    }
+
+    /// Goes on under another identity: what the service holds under the old one is zero, and settled.
+    ///
+    /// # Errors
+    /// Where it is neither loaded nor accepted.
+    pub fn move_to(&mut self, wanted: Wanted, source_digest: u128) -> Result<(), IllegalEvent> {
+        self.state = self.state.next(Event::Moved)?;
+        self.version = self.version.saturating_add(1);
+        self.wanted = Some(wanted);
+        self.source_digest = source_digest;
+        self.drifted = false;
+        self.drop_payloads();
+        Ok(())
+    }
+
     /// The service could not load it.
     ///
     /// # Errors

@@ -59,6 +59,8 @@ pub enum Event {
     Failed,
     /// The version before is settled, or has been quiet for long enough: the newer one's turn.
     Promoted,
+    /// Zero is settled under the old identity: the record goes on under its new one.
+    Moved,
     /// A person wants the same version sent again.
     Retried,
     /// A person says that it arrived.
@@ -164,6 +166,9 @@ impl State {
             (Self::Accepted, Event::Loaded) => Ok(Self::Loaded),
             (Self::Accepted, Event::Failed) => Ok(Self::Failed),
             (Self::Accepted, Event::Promoted) => Ok(Self::Pending), // quiet for long enough
+            (Self::Accepted, Event::Retried) => Ok(Self::Pending),  // a person says that it was lost
+            // What is settled, or has been quiet for long enough, is zero: the new identity may have the charge.
+            (Self::Accepted | Self::Loaded, Event::Moved) => Ok(Self::Pending),
 
             // The service may show a record in the end that it refused or failed before (a send before the last
             // one arrived after all; its people repaired an allocation).
@@ -190,7 +195,7 @@ impl fmt::Display for State {
 
 impl Event {
     /// All events, in the order of the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Recorded,
         Self::Held,
         Self::Released,
@@ -205,6 +210,7 @@ impl Event {
         Self::Loaded,
         Self::Failed,
         Self::Promoted,
+        Self::Moved,
         Self::Retried,
         Self::Arrived,
         Self::Absent,
@@ -228,6 +234,7 @@ impl Event {
             Self::Loaded => "loaded",
             Self::Failed => "failed",
             Self::Promoted => "promoted",
+            Self::Moved => "moved",
             Self::Retried => "retried",
             Self::Arrived => "arrived",
             Self::Absent => "absent",
@@ -252,6 +259,7 @@ impl Event {
             Self::Loaded => "confirm: the service shows it as charged",
             Self::Failed => "confirm: the service could not load it",
             Self::Promoted => "the version before is settled or quiet: the newer one's turn",
+            Self::Moved => "zero is settled under the old identity: the new one has its turn",
             Self::Retried => "a person wants the same version sent again",
             Self::Arrived => "a person says that it arrived",
             Self::Absent => "a person says that it did not arrive",
@@ -298,9 +306,9 @@ mod tests {
         pending: held>held zeroed>superseded restated>pending leased>sending
         sending: restated>sending accepted>accepted refused>rejected lost>unknown not-sent>pending
         unknown: restated>unknown leased>sending arrived>accepted absent>pending loaded>loaded failed>failed
-        accepted: restated>accepted loaded>loaded failed>failed promoted>pending
+        accepted: restated>accepted loaded>loaded failed>failed promoted>pending moved>pending retried>pending
         rejected: restated>pending zeroed>superseded loaded>loaded promoted>pending retried>pending
-        loaded: restated>pending promoted>pending
+        loaded: restated>pending promoted>pending moved>pending
         failed: restated>pending loaded>loaded promoted>pending retried>pending
         superseded: recorded>pending held>held";
 

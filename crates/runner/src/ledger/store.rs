@@ -8,8 +8,8 @@
 
 use super::row::{Identity, PayloadRef, Row};
 use super::{
-    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Person, Progress,
-    Quarantined, QuarantinedText, Sighting, State, What,
+    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Logged, Person, Progress,
+    Quarantined, QuarantinedText, Reviewed, Sighting, State, What,
 };
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,6 +198,12 @@ pub trait Rows: Names {
     /// Keys of rejected or failed rows, of one text where asked.
     fn keys_with_error(&self, state: State, error: Option<&str>) -> Result<Vec<String>, Self::Fail>;
 
+    /// Rows in key order, after a key: all, or those of a project by its number.
+    fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Self::Fail>;
+
+    /// Rows whose keys begin like this, in key order.
+    fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Self::Fail>;
+
     /// Hands out every row in key order, until `each` says false.
     fn every_row(&self, each: impl FnMut(Row) -> Result<bool, Self::Fail>) -> Result<(), Self::Fail>;
 
@@ -279,6 +285,9 @@ pub trait Events: Names {
 
     /// Events, oldest first.
     fn events(&self, about: About<'_>) -> Result<Vec<Entry>, Self::Fail>;
+
+    /// All events in their order, after a number.
+    fn events_after(&self, after: i64, limit: usize) -> Result<Vec<Logged>, Self::Fail>;
 
     /// True where exactly this was noted before.
     fn noted(&self, key: &str, what: What, detail: &str) -> Result<bool, Self::Fail>;
@@ -463,6 +472,9 @@ pub trait Texts: Names {
 
     /// Open ones in order of arrival.
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Self::Fail>;
+
+    /// All of them in order of arrival.
+    fn texts_after(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, Self::Fail>;
 
     /// Open ones by reason.
     fn text_groups(&self, examples: usize) -> Result<Vec<Group>, Self::Fail>;

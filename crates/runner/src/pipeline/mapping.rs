@@ -4,14 +4,13 @@
 //! for `transform`, nothing but counts for its `--bench`.
 
 use super::parsing::{Unreadable, too_long};
-use super::{File, Work};
+use super::{File, Frames, Work};
 use crate::input::blocks::{Block, TooLong};
 use crate::ledger::{Candidate, Chunk, HeldRun, QuarantinedText, SourceFacts};
 use crate::stored::StoredRun;
 use crate::tally::Tally;
 use amie_usage::{Decimal, UsageType, wire};
-use mapper::{MappedRun, Mapper, Outcome, Rules, SourceRules};
-use parsers::pbs::Releases;
+use mapper::{MappedRun, Mapper, Outcome, Rules, SkipReason, SourceRules};
 use parsers::{Frame, Kind, NoteKind, Quarantined, Run};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,12 +91,24 @@ pub struct HeldEntry<'a> {
     pub record: Option<Record<'a>>,
 }
 
+/// A run that is not reported, on purpose.
+pub struct SkippedRun<'a, 'r> {
+    /// The run.
+    pub run: &'a Run<'r>,
+    /// Why it is not.
+    pub reason: SkipReason,
+    /// The ledger's key; made only where it is wanted.
+    pub key: &'a dyn Fn() -> String,
+}
+
 /// Keeps what a command needs. One collector serves one block.
 pub trait Collector: Send {
     /// A usage record. `only_if_sent`: its charge is zero, it is sent only to overwrite an earlier charge.
     fn record(&mut self, record: &Record<'_>, only_if_sent: bool, at: At<'_>);
     /// A run or reading that waits for a person.
     fn held(&mut self, held: &HeldEntry<'_>, at: At<'_>);
+    /// A run that is not reported.
+    fn skipped(&mut self, _skipped: &SkippedRun<'_, '_>, _at: At<'_>) {}
     /// A text that could not be read.
     fn quarantined(&mut self, unreadable: Unreadable, file: u32);
 }
@@ -126,7 +137,7 @@ pub struct MappedBlock<C> {
 impl<C: Collector, F: Fn() -> C + Sync> Work for MapWork<'_, C, F> {
     type Output = MappedBlock<C>;
 
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> MappedBlock<C> {
+    fn block(&self, file: &File, block: &Block, frames: Frames<'_>) -> MappedBlock<C> {
         let mut kept = (self.collector)();
         let forgeable = !file.reader.user_written_columns().is_empty();
         let source = if forgeable { self.source } else { self.safe };
@@ -137,7 +148,7 @@ impl<C: Collector, F: Fn() -> C + Sync> Work for MapWork<'_, C, F> {
             payload: Vec::with_capacity(512),
         };
         let at = |line: usize| At { path: &file.path, index: file.index, line: block.line + line as u64 + 1 };
-        file.reader.read(block, source_offset, releases, |frame| {
+        frames.visit(|frame| {
             mapping.counts.tally.frames += 1;
             match frame {
                 Frame::Run(run) => mapping.run(&run, at(run.place.line), &mut kept),
@@ -188,7 +199,12 @@ impl Mapping<'_> {
             Outcome::Mapped(mapped) => (mapped, None, false),
             Outcome::Zero(mapped) => (mapped, None, true),
             Outcome::HeldForApproval(mapped, hold) => (mapped, Some(hold), false),
-            Outcome::Skipped(skip) => return self.counts.tally.skip(skip.reason.code()),
+            Outcome::Skipped(skip) => {
+                self.counts.tally.skip(skip.reason.code());
+                let mapper = &self.mapper;
+                let key = || mapper.key(run).into_string();
+                return kept.skipped(&SkippedRun { run, reason: skip.reason, key: &key }, at);
+            }
             Outcome::Held(hold) => return self.hold(run, hold.reason.code(), &hold.detail, at, kept),
         };
         self.payload.clear();

@@ -5,9 +5,11 @@
 
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
+use super::twin::{behind, is_twin, job_of, same_job};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
-    COLLISION, Cause, Decision, HeldDecision, Offer, Suspicion, decide, decide_held,
+    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion, decide,
+    decide_held, zero_record,
 };
 use crate::ledger::row::{Identity, PayloadRef, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
@@ -15,6 +17,7 @@ use crate::ledger::{
     CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
     QuarantinedText, Repricing, Row, State, What,
 };
+use amie_usage::{Decimal, UsageType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,6 +37,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         now,
         kept: Vec::new(),
         used: false,
+        beside_known: false,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -56,6 +60,9 @@ pub(in crate::ledger) fn ingest<S: Store>(
     if !chunk.carried.is_empty() {
         let before = now.saturating_sub(CARRIED_DAYS.saturating_mul(86_400));
         taking.session.store.drop_carried(&chunk.source, before)?;
+    }
+    if taking.report.restated > 0 {
+        super::watch::restated(taking.session, now)?;
     }
     taking.finish()
 }
@@ -135,6 +142,8 @@ struct Taking<'s, 'a, 'c, S> {
     kept: Vec<u8>,
     /// True once something refers to the chunk.
     used: bool,
+    /// True where rows of the chunk's jobs, or of jobs between them, are known: the same runs, perhaps.
+    beside_known: bool,
     report: Ingested,
 }
 
@@ -160,6 +169,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
             !again
         });
+        self.beside_known = self.is_beside_known(&sorted)?;
         for group in sorted.chunks(S::TOGETHER.max(1)) {
             if !self.all_fresh(group)? {
                 self.session.store.ahead(Ahead::Incoming(group))?;
@@ -167,6 +177,27 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
         }
         self.each(&repeated)
+    }
+
+    /// One question a chunk, so that a backfill does not ask one for each of its runs.
+    fn is_beside_known(&self, sorted: &[Incoming<'c>]) -> Result<bool, S::Fail> {
+        let keys = || sorted.iter().map(|incoming| incoming.candidate.key.as_str());
+        if keys().zip(keys().skip(1)).any(|(one, other)| same_job(one, other)) {
+            return Ok(true);
+        }
+        let (Some(first), Some(last)) = (keys().find_map(job_of), keys().next_back()) else {
+            return Ok(false);
+        };
+        let next = self.session.store.rows_after(None, first, 1)?;
+        Ok(next.first().is_some_and(|row| row.key <= behind(last)))
+    }
+
+    /// A known row that is the same run by other times.
+    fn twin(&self, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
+        const MOST_RUNS: usize = 100;
+        let Some(job) = job_of(&candidate.key) else { return Ok(None) };
+        let of_job = self.session.store.rows_of_job(job, MOST_RUNS)?;
+        Ok(of_job.into_iter().find(|row| is_twin(row, candidate)).map(|row| row.key))
     }
 
     /// Inserts a group of new records together; false, with nothing done, where one of them is not new.
@@ -189,7 +220,13 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 project: store.id(&candidate.project)?,
             });
         }
-        if !store.insert_fresh(&first.candidate.key, &last.candidate.key, &fresh)? {
+        // Other runs of the group's jobs may be the same runs by other times: each is looked at then.
+        let keys = group.iter().map(|incoming| incoming.candidate.key.as_str());
+        if self.beside_known && keys.clone().zip(keys.skip(1)).any(|(one, other)| same_job(one, other)) {
+            return Ok(false);
+        }
+        let from = job_of(&first.candidate.key).unwrap_or(&first.candidate.key);
+        if !store.insert_fresh(from, &behind(&last.candidate.key), &fresh)? {
             return Ok(false);
         }
         if !fresh.is_empty() {
@@ -246,13 +283,28 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Decision::Zero => self.zero(before, candidate)?,
             Decision::Replace => self.want(before, candidate, digest, Event::Restated, "not taken yet")?,
             Decision::Revive => self.want(before, candidate, digest, Event::Recorded, "wanted again")?,
-            Decision::Release => self.want(before, candidate, digest, Event::Released, "it maps now")?,
+            // That it maps is not what was asked of a person.
+            Decision::Release if self.held_for(&before, NIGHT)? => {
+                let detail =
+                    self.session.store.hold(&before.key)?.map_or_else(String::new, |hold| hold.detail);
+                self.demote(before, candidate, digest, NIGHT, &detail)?;
+            }
+            Decision::Release => match self.twin(candidate)? {
+                Some(known) => {
+                    let detail = other_times_detail(candidate, &known);
+                    self.demote(before, candidate, digest, OTHER_TIMES, &detail)?;
+                }
+                None => self.want(before, candidate, digest, Event::Released, "it maps now")?,
+            },
             Decision::Restate => {
                 let detail = match self.approval {
                     Some(person) => person.why,
                     None => Cause::Source.as_str(),
                 };
                 self.want(before, candidate, digest, Event::Restated, detail)?;
+            }
+            Decision::Hold(Suspicion::IdentityChanged) if self.moves(&before)? => {
+                self.begin_move(before, candidate, digest)?;
             }
             Decision::Hold(suspicion) => {
                 let reason = suspicion.reason();
@@ -270,9 +322,79 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         Ok(())
     }
 
+    /// True where the open hold of a row has this reason.
+    fn held_for(&self, row: &Row, reason: &str) -> Result<bool, S::Fail> {
+        if !row.on_hold {
+            return Ok(false);
+        }
+        let hold = self.session.store.hold(&row.key)?;
+        Ok(hold.is_some_and(|hold| hold.closed.is_none() && hold.reason == reason))
+    }
+
+    /// True where a row goes to another identity: a person approved it now, or before.
+    fn moves(&self, row: &Row) -> Result<bool, S::Fail> {
+        let approved = self.approval.is_some() && row.usage_type == UsageType::Compute;
+        Ok(approved || self.held_for(row, MOVING)?)
+    }
+
+    /// Zero goes under the identity that was sent; the record itself waits beside it, until that is settled.
+    fn begin_move(&mut self, before: Row, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
+        let detail = suspicion_detail(Suspicion::IdentityChanged, &before, candidate);
+        if self.held_for(&before, MOVING)? {
+            // It is under way: what the source or the rules say by now is what will be sent.
+            self.open(candidate, digest, MOVING, &detail)?;
+            self.report.held_again += 1;
+            return Ok(());
+        }
+        let identity = identity_of(candidate);
+        let owner = self.session.store.owner(candidate.usage_type, &identity)?;
+        if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
+            let detail = collision_detail(&identity, &owner);
+            return self.hold_beside(before, candidate, digest, COLLISION, &detail);
+        }
+        let old = before.wanted.as_ref();
+        let zero = old.and_then(|old| Some((old, zero_record(old, payload_of(self.chunk, candidate))?)));
+        let Some((old, zero)) = zero else {
+            let reason = Suspicion::IdentityChanged.reason();
+            return self.hold_beside(before, candidate, digest, reason, &detail);
+        };
+        let wanted = Wanted {
+            charge: Decimal::ZERO,
+            digest: digest_of(&zero),
+            facts: candidate.facts,
+            payload: Some(place(self.id, self.kept.len(), zero.len())),
+            ..old.clone()
+        };
+        self.kept.extend_from_slice(&zero);
+        let mut row = before.clone();
+        row.want(Event::Restated, wanted, candidate.source_digest).map_err(illegal(&row.key))?;
+        row.on_hold = true;
+        self.open(candidate, digest, MOVING, &detail)?;
+        let why = self.approval.map_or("", |person| person.why);
+        let text = format!(
+            "zero under {} of {}, then {} under {} of {}: {why}",
+            old.identity.local_record_id,
+            old.identity.resource,
+            candidate.charge,
+            identity.local_record_id,
+            identity.resource
+        );
+        self.note_move(&row, Event::Restated, &text)?;
+        self.session.save(Some(&before), &row)?;
+        self.report.restated += 1;
+        Ok(())
+    }
+
     /// A new row, unless its wire identity belongs to another.
     fn insert(&mut self, candidate: &'c Candidate, digest: u128, identity: Identity) -> Result<(), S::Fail> {
-        if let Some(owner) = self.session.store.owner(candidate.usage_type, &identity)? {
+        let refused = match self.session.store.owner(candidate.usage_type, &identity)? {
+            Some(owner) => Some((COLLISION, collision_detail(&identity, &owner))),
+            None if self.beside_known => {
+                self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known)))
+            }
+            None => None,
+        };
+        if let Some((reason, detail)) = refused {
             let row = self.blank(
                 &candidate.key,
                 candidate.usage_type,
@@ -283,8 +405,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             let row =
                 Row { state: State::begin(Event::Held).map_err(illegal(&row.key))?, on_hold: true, ..row };
             self.session.save(None, &row)?;
-            self.note_move(&row, Event::Held, COLLISION)?;
-            self.open(candidate, digest, COLLISION, &collision_detail(&identity, &owner))?;
+            self.note_move(&row, Event::Held, reason)?;
+            self.open(candidate, digest, reason, &detail)?;
             self.report.held += 1;
             return Ok(());
         }
@@ -508,6 +630,11 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 }
             }
             HeldDecision::Insert | HeldDecision::Refresh | HeldDecision::Demote | HeldDecision::Beside => {
+                if before.as_ref().map_or(Ok(false), |row| self.held_for(row, MOVING))? {
+                    // What was approved is carried through first; then this is asked again.
+                    self.report.held_again += 1;
+                    return Ok(());
+                }
                 self.open_held(held, digest)?;
                 self.move_held(before, held, decision)?;
             }
@@ -613,14 +740,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         payload
     }
 
-    fn blank(
-        &self,
-        key: &str,
-        usage_type: amie_usage::UsageType,
-        source_digest: u128,
-        file: u32,
-        line: u64,
-    ) -> Row {
+    fn blank(&self, key: &str, usage_type: UsageType, source_digest: u128, file: u32, line: u64) -> Row {
         Row {
             key: key.to_owned(),
             usage_type,
@@ -651,6 +771,15 @@ fn collision_detail(identity: &Identity, owner: &str) -> String {
     format!(
         "record {local_record_id} of {resource}, submitted at {submit}, is the identity of \"{owner}\" already: the \
          one would overwrite the other. Change the id template, then map again"
+    )
+}
+
+fn other_times_detail(candidate: &Candidate, known: &str) -> String {
+    format!(
+        "\"{known}\" is a run of the same job that took as long, and all of its times are off by the same quarter hours \
+         (this one was submitted at {}): one of them was read in the wrong zone, and both would be charged. Correct \
+         `timezone` of its source; waive this one if it is the same run, approve it if it is another",
+        candidate.submit
     )
 }
 
@@ -716,8 +845,8 @@ pub(in crate::ledger) fn preview<S: Store>(
             resource,
             project,
             records: 0,
-            old: amie_usage::Decimal::ZERO,
-            new: amie_usage::Decimal::ZERO,
+            old: Decimal::ZERO,
+            new: Decimal::ZERO,
         });
         sum.records += 1;
         sum.old = sum.old.checked_add(wanted.charge).ok_or(LedgerError::ChargeOverflow)?;

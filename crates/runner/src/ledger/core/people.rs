@@ -1,11 +1,11 @@
 //! What people decide: approvals, waivers, retries, fates of what may have arrived.
 
 use super::hold::StoredCandidate;
+use super::kept::Kept;
 use super::session::{Session, illegal};
-use crate::ledger::restate::{COLLISION, Suspicion};
-use crate::ledger::row::PayloadRef;
+use crate::ledger::restate::{COLLISION, MOVING, Suspicion};
 use crate::ledger::store::{Ahead, NewEvent, Store};
-use crate::ledger::{Event, HoldEnd, LedgerError, Note, Person, Retry, Row, State, What};
+use crate::ledger::{Event, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What};
 
 /// Notes an event of one row with the person behind it.
 fn note<S: Store>(
@@ -40,6 +40,30 @@ pub(in crate::ledger) fn resolve_unknown<S: Store>(
     events.into_iter().try_for_each(|event| note(session, &row, What::Moved(event), person, None, now))
 }
 
+pub(in crate::ledger) fn resolve_accepted<S: Store>(
+    session: &mut Session<'_, S>,
+    key: &str,
+    loaded: bool,
+    person: Person<'_>,
+    now: i64,
+) -> Result<(), S::Fail> {
+    let before = session.existing(key)?;
+    let mut row = before.clone();
+    let events = if loaded {
+        row.seen_loaded(now).map_err(illegal(key))?
+    } else {
+        // What was refused or failed is retried as such: here a person speaks of what the service took.
+        if row.state != State::Accepted {
+            let source = IllegalEvent { state: Some(row.state), event: Event::Absent };
+            return Err(LedgerError::Illegal { key: key.to_owned(), source }.into());
+        }
+        row.step(Event::Retried).map_err(illegal(key))?;
+        vec![Event::Retried]
+    };
+    session.save(Some(&before), &row)?;
+    events.into_iter().try_for_each(|event| note(session, &row, What::Moved(event), person, None, now))
+}
+
 pub(in crate::ledger) fn retry<S: Store>(
     session: &mut Session<'_, S>,
     which: &Retry,
@@ -68,8 +92,7 @@ pub(in crate::ledger) fn approve<S: Store>(
     person: Person<'_>,
     now: i64,
 ) -> Result<u64, S::Fail> {
-    // One chunk for each set of rules, so that a row still tells what it was priced by.
-    let mut chunk: Option<(i64, u128, Vec<u8>)> = None;
+    let mut kept = Kept::new("approved");
     ahead(session, keys)?;
     for key in keys {
         let hold = session.store.hold(key)?.filter(|hold| hold.closed.is_none());
@@ -81,6 +104,9 @@ pub(in crate::ledger) fn approve<S: Store>(
         }
         if hold.reason == Suspicion::IdentityChanged.reason() {
             return Err(refuse("put the mapping back, or restate it").into());
+        }
+        if hold.reason == MOVING {
+            return Err(LedgerError::Moving(key.clone()).into());
         }
         let (Some(candidate), Some(bytes)) = (session.store.hold_candidate(key)?, &hold.candidate) else {
             let advice = "mapping made no record of it; mend the tables, and it is mapped again";
@@ -94,36 +120,17 @@ pub(in crate::ledger) fn approve<S: Store>(
         if session.store.owner(before.usage_type, &wanted.identity)?.is_some_and(|owner| owner != *key) {
             return Err(refuse("its record would overwrite another one").into());
         }
-        if let Some((id, _, kept)) = chunk.take_if(|(_, rules, _)| *rules != hold.rules_digest)
-            && session.refers_to(id)
-        {
-            session.store_payloads(id, &kept)?;
-        }
-        if chunk.is_none() {
-            chunk = Some((
-                session.store.new_chunk("approved", hold.rules_digest, now)?,
-                hold.rules_digest,
-                Vec::new(),
-            ));
-        }
-        let Some((id, _, kept)) = chunk.as_mut() else { continue };
-        let place = u32::try_from(kept.len()).ok().zip(u32::try_from(bytes.len()).ok());
-        let (offset, len) = place.ok_or_else(|| refuse("too many at once: approve fewer"))?;
-        kept.extend_from_slice(bytes);
-        wanted.payload = Some(PayloadRef { chunk: *id, offset, len });
+        let payload = kept.place(session, hold.rules_digest, bytes, now)?;
+        wanted.payload = Some(payload);
         let event = if before.state == State::Held { Event::Released } else { Event::Restated };
         let mut row = before.clone();
         row.want(event, wanted, hold.source_digest).map_err(illegal(key))?;
         row.on_hold = false;
         session.store.close_hold(key, HoldEnd::Approved, Some(person), now)?;
         session.save(Some(&before), &row)?;
-        note(session, &row, What::Moved(event), person, Some(*id), now)?;
+        note(session, &row, What::Moved(event), person, Some(payload.chunk), now)?;
     }
-    if let Some((id, _, kept)) = chunk
-        && session.refers_to(id)
-    {
-        session.store_payloads(id, &kept)?;
-    }
+    kept.finish(session)?;
     Ok(keys.len() as u64)
 }
 
@@ -136,6 +143,10 @@ pub(in crate::ledger) fn close_holds<S: Store>(
 ) -> Result<u64, S::Fail> {
     ahead(session, keys)?;
     for key in keys {
+        let hold = session.store.hold(key)?;
+        if hold.is_some_and(|hold| hold.closed.is_none() && hold.reason == MOVING) {
+            return Err(LedgerError::Moving(key.clone()).into());
+        }
         if !session.store.close_hold(key, end, Some(person), now)? {
             return Err(LedgerError::NoSuchHold { key: key.clone(), wanted: "open" }.into());
         }

@@ -57,6 +57,22 @@ pub(in crate::ledger) fn find<S: Store>(
     rows.take(limit).collect()
 }
 
+pub(in crate::ledger) fn rows<S: Store>(
+    session: &Session<'_, S>,
+    project: Option<&str>,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Row>, S::Fail> {
+    let project = match project {
+        None => None,
+        Some(name) => match session.store.known_id(name)? {
+            None => return Ok(Vec::new()),
+            known => known,
+        },
+    };
+    session.store.rows_after(project, after, limit)
+}
+
 pub(in crate::ledger) fn payload<S: Store>(
     session: &Session<'_, S>,
     key: &str,

@@ -1,12 +1,13 @@
 //! Onto the wire and off it: lease, settle, recover.
 
+use super::brake;
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::store::{Ahead, NewBatch, NewEvent, Store};
 use crate::ledger::{
     BatchId, Event, LeaseRequest, Leased, LeasedRecord, LedgerError, RecordOutcome, Recovered, Row, Settled,
     State, What, envelope_bytes,
 };
-use amie_usage::UsageType;
+use amie_usage::{Decimal, UsageType};
 use std::collections::BTreeMap;
 
 pub(in crate::ledger) fn lease<S: Store>(
@@ -157,11 +158,18 @@ pub(in crate::ledger) fn settle<S: Store>(
     let mut settled = Settled::default();
     let mut moves = Vec::with_capacity(keys.len());
     let mut shared: BTreeMap<(Event, &str), usize> = BTreeMap::new();
+    let mut first: BTreeMap<String, Decimal> = BTreeMap::new();
     for (key, outcome) in keys.iter().zip(outcomes) {
         let before = session.existing(key)?;
         let mut row = before.clone();
         let events = row.settle(outcome).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
+        if let (RecordOutcome::Accepted, false, UsageType::Compute) = (outcome, before.taken, row.usage_type)
+            && let (Some(wanted), Some(sent)) = (&row.wanted, row.sent)
+        {
+            let sum = first.entry(wanted.identity.resource.to_string()).or_insert(Decimal::ZERO);
+            *sum = sum.checked_add(sent.charge).ok_or(LedgerError::ChargeOverflow)?;
+        }
         let text = match outcome {
             RecordOutcome::Accepted => "",
             RecordOutcome::Refused(text) | RecordOutcome::Unknown(text) | RecordOutcome::NotSent(text) => {
@@ -182,6 +190,7 @@ pub(in crate::ledger) fn settle<S: Store>(
             moves.push((row.key.clone(), event, text));
         }
     }
+    brake::accepted(session, &first, now)?;
     let common = shared.iter().max_by_key(|(_, count)| **count).map(|(common, _)| *common);
     if let Some((event, text)) = common {
         let detail = [note, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");

@@ -1,10 +1,10 @@
 //! Events and the service's failures, as they are stored.
 
 use super::{Fail, PostgresStore, storable};
-use crate::ledger::codes::{small, unsigned, what};
+use crate::ledger::codes::{signed, small, unsigned, what};
 use crate::ledger::core::news::NEWS;
 use crate::ledger::store::{About, Events, NewEvent, Purpose};
-use crate::ledger::{BatchId, Entry, Row, What};
+use crate::ledger::{BatchId, Entry, Logged, Row, What};
 
 const COLUMNS: &str = "id, at, what, version, batch, chunk, person, detail";
 
@@ -157,6 +157,12 @@ impl Events for PostgresStore {
             self.memory.borrow_mut().shared.insert(shared, entries.clone());
         }
         Ok(entries)
+    }
+
+    fn events_after(&self, after: i64, limit: usize) -> Result<Vec<Logged>, Fail> {
+        let sql = format!("SELECT {COLUMNS}, key FROM event WHERE id > $1 ORDER BY id LIMIT $2");
+        let rows = self.list(sql, &[&after, &signed(limit as u64)])?;
+        rows.iter().map(|row| Ok(Logged { key: row.try_get(8)?, entry: entry(row)? })).collect()
     }
 
     fn noted(&self, key: &str, what: What, detail: &str) -> Result<bool, Fail> {

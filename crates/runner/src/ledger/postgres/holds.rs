@@ -5,7 +5,9 @@ use super::memory::KeptHold;
 use super::{Fail, PostgresStore, short, storable};
 use crate::ledger::codes::{digest, signed, type_code, unsigned, usage_type};
 use crate::ledger::store::{Holding, Holds, Names, NewHold, Texts};
-use crate::ledger::{ClosedHold, Group, Hold, HoldEnd, Person, Quarantined, QuarantinedText};
+use crate::ledger::{
+    ClosedHold, ClosedText, Group, Hold, HoldEnd, Person, Quarantined, QuarantinedText, Reviewed,
+};
 
 const COLUMNS: &str = "key, usage_type, reason, detail, run, source_digest, rules_digest, first_seen, last_seen, file, \
     line, job_id, raw_id, candidate, payload, closed_at, closed_how, closed_by, closed_why";
@@ -116,6 +118,33 @@ impl PostgresStore {
         );
         self.execute(sql, &[])?;
         self.simple("TRUNCATE changed_hold")
+    }
+
+    fn reviewed(&self, which: &str, after: i64, limit: usize) -> Result<Vec<Reviewed>, Fail> {
+        let sql = format!(
+            "SELECT id, source, reason, detail, text, file, line, first_seen, last_seen, closed_at, closed_by, closed_why \
+             FROM quarantine WHERE {which} ORDER BY id LIMIT $2"
+        );
+        let mut texts = Vec::new();
+        for row in self.list(sql, &[&after, &signed(limit as u64)])? {
+            let closed = match row.try_get(9)? {
+                None => None,
+                Some(at) => Some(ClosedText { at, by: row.try_get(10)?, why: row.try_get(11)? }),
+            };
+            let text = Quarantined {
+                id: row.try_get(0)?,
+                source: self.name(row.try_get(1)?)?.to_string(),
+                reason: row.try_get(2)?,
+                detail: row.try_get(3)?,
+                text: row.try_get(4)?,
+                file: self.name(row.try_get(5)?)?.to_string(),
+                line: unsigned(row.try_get(6)?),
+                first_seen: row.try_get(7)?,
+                last_seen: row.try_get(8)?,
+            };
+            texts.push(Reviewed { text, closed });
+        }
+        Ok(texts)
     }
 
     /// Which of these texts were seen before.
@@ -310,23 +339,12 @@ impl Texts for PostgresStore {
     }
 
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Fail> {
-        let sql = "SELECT id, source, reason, detail, text, file, line, first_seen, last_seen FROM quarantine \
-                   WHERE closed_at IS NULL AND id > $1 ORDER BY id LIMIT $2";
-        let mut texts = Vec::new();
-        for row in self.list(sql, &[&after, &signed(limit as u64)])? {
-            texts.push(Quarantined {
-                id: row.try_get(0)?,
-                source: self.name(row.try_get(1)?)?.to_string(),
-                reason: row.try_get(2)?,
-                detail: row.try_get(3)?,
-                text: row.try_get(4)?,
-                file: self.name(row.try_get(5)?)?.to_string(),
-                line: unsigned(row.try_get(6)?),
-                first_seen: row.try_get(7)?,
-                last_seen: row.try_get(8)?,
-            });
-        }
-        Ok(texts)
+        let open = self.reviewed("closed_at IS NULL AND id > $1", after, limit)?;
+        Ok(open.into_iter().map(|one| one.text).collect())
+    }
+
+    fn texts_after(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, Fail> {
+        self.reviewed("id > $1", after, limit)
     }
 
     fn text_groups(&self, examples: usize) -> Result<Vec<Group>, Fail> {

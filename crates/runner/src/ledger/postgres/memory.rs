@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(super) struct Memory {
     /// Rows as they are now, also those that are not there.
     pub(super) rows: HashMap<String, Option<Row>>,
+    /// Keys by job, where all of the job's rows are in `rows`.
+    pub(super) jobs: HashMap<String, BTreeSet<String>>,
     /// Rows of which only this was read.
     pub(super) glances: HashMap<String, Glance>,
     /// Rows to be written; true where they are new.
@@ -45,6 +47,7 @@ impl Memory {
     /// Forgets what was only read; all that was written must have been written out.
     pub(super) fn forget_what_was_read(&mut self) {
         self.rows.clear();
+        self.jobs.clear();
         self.glances.clear();
         self.owners.clear();
         self.holds.clear();

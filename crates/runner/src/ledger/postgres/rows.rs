@@ -7,6 +7,7 @@ use super::{Fail, PostgresStore, lost, short, storable};
 use crate::ledger::codes::{
     charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
 };
+use crate::ledger::core::twin::{behind, job_of};
 use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, Names, Past, Place, Rows};
 use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, SourceFacts, State};
@@ -296,7 +297,33 @@ impl PostgresStore {
         }
         self.learn_rows(&differ)?;
         self.learn_holds(&differ)?;
+        self.learn_jobs(&owners)?;
         self.learn_owners(&owners)
+    }
+
+    /// All rows of the jobs that these records are of.
+    fn learn_jobs(&self, candidates: &[&Candidate]) -> Result<(), Fail> {
+        let jobs: BTreeSet<&str> = candidates.iter().filter_map(|one| job_of(&one.key)).collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let from: Vec<&str> = jobs.iter().copied().collect();
+        let to: Vec<String> = jobs.iter().map(|job| behind(job)).collect();
+        // With an order and a limit each job is one look into the index, whatever the planner thinks of ranges.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM unnest($1::text[], $2::text[]) AS w (a, b) CROSS JOIN LATERAL \
+             (SELECT * FROM record WHERE record.key > w.a AND record.key < w.b ORDER BY record.key LIMIT 1000) r"
+        );
+        let rows = self.read_all(&self.list(sql, &[&from, &to])?)?;
+        let memory = &mut *self.memory.borrow_mut();
+        memory.jobs.extend(jobs.into_iter().map(|job| (job.to_owned(), BTreeSet::new())));
+        for row in rows {
+            if let Some(keys) = job_of(&row.key).and_then(|job| memory.jobs.get_mut(job)) {
+                keys.insert(row.key.clone());
+            }
+            memory.rows.insert(row.key.clone(), Some(row));
+        }
+        Ok(())
     }
 
     /// Who has the identities of these records.
@@ -434,7 +461,8 @@ fn clean(keys: &[&str]) -> Vec<String> {
 }
 
 impl Rows for PostgresStore {
-    const TOGETHER: usize = 10_000;
+    // A group with two runs of one job is looked at one by one, so that a smaller one loses less.
+    const TOGETHER: usize = 1_000;
 
     fn ahead(&self, what: Ahead<'_>) -> Result<(), Fail> {
         match what {
@@ -521,6 +549,9 @@ impl Rows for PostgresStore {
         let memory = &mut *self.memory.borrow_mut();
         memory.rows.insert(row.key.clone(), Some(row.clone()));
         memory.changed.entry(row.key.clone()).or_insert(new);
+        if let Some(keys) = job_of(&row.key).and_then(|job| memory.jobs.get_mut(job)) {
+            keys.insert(row.key.clone());
+        }
         Ok(())
     }
 
@@ -587,6 +618,26 @@ impl Rows for PostgresStore {
         );
         let found = self.list(sql, &[&error.map(storable).as_deref()])?;
         Ok(found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM record WHERE key > $1 AND ($2::bigint IS NULL OR project = $2) ORDER BY key LIMIT $3"
+        );
+        let found = self.list(sql, &[&storable(after).as_ref(), &project, &signed(limit as u64)])?;
+        self.read_all(&found)
+    }
+
+    fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        {
+            let memory = self.memory.borrow();
+            if let Some(keys) = memory.jobs.get(job) {
+                let rows = keys.iter().filter_map(|key| memory.rows.get(key)?.clone());
+                return Ok(rows.take(limit).collect());
+            }
+        }
+        let rows = self.rows_after(None, job, limit)?;
+        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job)).collect())
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {

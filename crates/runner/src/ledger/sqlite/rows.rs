@@ -422,6 +422,24 @@ impl Rows for SqliteStore {
         Ok(keys)
     }
 
+    fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM record WHERE key > ?1 AND (?2 IS NULL OR project = ?2) ORDER BY key LIMIT ?3"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query((after, project, signed(limit as u64)))?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next()? {
+            rows.push(self.read(row)?);
+        }
+        Ok(rows)
+    }
+
+    fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let rows = self.rows_after(None, job, limit)?;
+        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job)).collect())
+    }
+
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {
         let sql = format!("SELECT {COLUMNS} FROM record ORDER BY key");
         let mut statement = self.connection.prepare_cached(&sql)?;

@@ -6,6 +6,9 @@ mod model;
 #[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
 #[path = "suite.rs"]
 mod suite;
+#[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
+#[path = "twins.rs"]
+mod twins;
 
 use super::{Home, NOW, binding};
 use crate::postgres_server::{Server, shared};

@@ -6,6 +6,9 @@ mod model;
 #[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
 #[path = "suite.rs"]
 mod suite;
+#[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
+#[path = "twins.rs"]
+mod twins;
 
 use super::{Home, NOW, Run, binding, chunk};
 use runner::ledger::{Binding, Ledger, LedgerError, SqliteLedger};

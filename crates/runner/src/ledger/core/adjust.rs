@@ -1,0 +1,182 @@
+//! Adjustments: judged and taken in together, each once, refunds never beyond what was charged.
+
+use super::kept::Kept;
+use super::session::{Session, digest_of, illegal};
+use crate::ledger::row::{Identity, Wanted};
+use crate::ledger::store::{NewEvent, Store};
+use crate::ledger::{
+    Adjustment, AdjustmentVerdict, Event, LedgerError, Person, REFUNDS, Row, SourceFacts, State, What,
+};
+use amie_usage::{Decimal, UsageType};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Rows that are read together.
+const PAGE: usize = 500;
+
+/// What became of the refunds of one run: how much, in the ledger and before this one.
+fn refunded<S: Store>(session: &Session<'_, S>, run: &str) -> Result<Decimal, S::Fail> {
+    let prefix = format!("{REFUNDS}{run}/");
+    let (mut after, mut sum) = (prefix.clone(), Decimal::ZERO);
+    loop {
+        let rows = session.store.rows_after(None, &after, PAGE)?;
+        let Some(last) = rows.last() else { return Ok(sum) };
+        after.clone_from(&last.key);
+        for row in &rows {
+            if !row.key.starts_with(&prefix) {
+                return Ok(sum);
+            }
+            // Also what is refused or of unknown fate: it may still be sent, or have arrived.
+            if row.state != State::Superseded {
+                let charge = row.wanted.as_ref().map_or(Decimal::ZERO, |wanted| wanted.charge);
+                sum = sum.checked_add(charge).ok_or(LedgerError::ChargeOverflow)?;
+            }
+        }
+    }
+}
+
+/// What the service holds of a run, at the least: the smaller one of what was sent and what is wanted by now.
+fn charged(row: &Row) -> Option<Decimal> {
+    let (wanted, sent) = (row.wanted.as_ref()?, row.sent?);
+    let holds = row.taken
+        && matches!(
+            row.state,
+            State::Accepted | State::Loaded | State::Pending | State::Sending | State::Unknown
+        );
+    holds.then_some(sent.charge.min(wanted.charge))
+}
+
+/// What would become of adjustments, in their order; nothing is changed.
+pub(in crate::ledger) fn judge<S: Store>(
+    session: &Session<'_, S>,
+    adjustments: &[Adjustment],
+) -> Result<Vec<AdjustmentVerdict>, S::Fail> {
+    let mut keys = BTreeSet::new();
+    let mut identities = BTreeMap::new();
+    let mut refunds: BTreeMap<&str, Decimal> = BTreeMap::new();
+    let mut verdicts = Vec::with_capacity(adjustments.len());
+    for adjustment in adjustments {
+        let id = Identity {
+            resource: Arc::clone(&adjustment.resource),
+            local_record_id: adjustment.local_record_id.clone(),
+            submit: adjustment.start,
+        };
+        if !keys.insert(adjustment.key.as_str()) {
+            verdicts.push(AdjustmentVerdict::Repeated);
+            continue;
+        }
+        if let Some(row) = session.store.row(&adjustment.key)? {
+            let same = row.wanted.as_ref().is_some_and(|wanted| {
+                wanted.identity == id
+                    && wanted.charge == adjustment.charge
+                    && *wanted.project == *adjustment.project
+                    && *wanted.username == *adjustment.username
+            });
+            verdicts.push(if same {
+                AdjustmentVerdict::Known(row.state)
+            } else {
+                AdjustmentVerdict::Differs
+            });
+            continue;
+        }
+        // The service knows an adjustment by its id on a resource, whatever its time.
+        let place = (Arc::clone(&adjustment.resource), adjustment.local_record_id.clone());
+        let known = session.store.shown(UsageType::Adjustment, &place.0, &place.1, None)?;
+        let taken = known.first().cloned().or_else(|| identities.get(&place).cloned());
+        if let Some(owner) = taken {
+            verdicts.push(AdjustmentVerdict::Collides { owner });
+            continue;
+        }
+        if let Some(run) = adjustment.refunds.as_deref() {
+            let row = session.store.row(run)?.filter(|row| row.usage_type == UsageType::Compute);
+            let Some(charged) = row.as_ref().and_then(charged) else {
+                verdicts.push(AdjustmentVerdict::NotCharged(row.map(|row| row.state)));
+                continue;
+            };
+            let before = match refunds.get(run) {
+                Some(sum) => *sum,
+                None => refunded(session, run)?,
+            };
+            let sum = before.checked_add(adjustment.charge).ok_or(LedgerError::ChargeOverflow)?;
+            if sum > charged {
+                refunds.insert(run, before);
+                verdicts.push(AdjustmentVerdict::BeyondCharge { charged, refunded: before });
+                continue;
+            }
+            refunds.insert(run, sum);
+        }
+        identities.insert(place, adjustment.key.clone());
+        verdicts.push(AdjustmentVerdict::New);
+    }
+    Ok(verdicts)
+}
+
+/// Takes in those that are new, all of them or none. Answers how many.
+pub(in crate::ledger) fn adjust<S: Store>(
+    session: &mut Session<'_, S>,
+    adjustments: &[Adjustment],
+    person: Person<'_>,
+    now: i64,
+) -> Result<u64, S::Fail> {
+    let verdicts = judge(session, adjustments)?;
+    let mut kept = Kept::new("adjust");
+    let mut inserted = 0;
+    for (adjustment, verdict) in adjustments.iter().zip(verdicts) {
+        match verdict {
+            AdjustmentVerdict::New => {}
+            AdjustmentVerdict::Known(_) => continue,
+            fault => {
+                let key = adjustment.key.clone();
+                return Err(LedgerError::CannotAdjust { key, why: fault.to_string() }.into());
+            }
+        }
+        let payload = kept.place(session, 0, &adjustment.payload, now)?;
+        let row = Row {
+            key: adjustment.key.clone(),
+            usage_type: UsageType::Adjustment,
+            state: State::begin(Event::Recorded).map_err(illegal(&adjustment.key))?,
+            version: 1,
+            wanted: Some(Wanted {
+                identity: Identity {
+                    resource: Arc::clone(&adjustment.resource),
+                    local_record_id: adjustment.local_record_id.clone(),
+                    submit: adjustment.start,
+                },
+                username: Arc::clone(&adjustment.username),
+                project: Arc::clone(&adjustment.project),
+                charge: adjustment.charge,
+                digest: digest_of(&adjustment.payload),
+                facts: SourceFacts {
+                    start: adjustment.start,
+                    end: adjustment.start,
+                    ..SourceFacts::default()
+                },
+                payload: Some(payload),
+            }),
+            source_digest: digest_of(&adjustment.payload),
+            sent: None,
+            before: None,
+            sent_payload: None,
+            resend: false,
+            taken: false,
+            drifted: false,
+            on_hold: false,
+            born: None,
+            batch: None,
+            confirm: None,
+            loaded: None,
+            error: None,
+            file: Arc::clone(&adjustment.file),
+            line: adjustment.line,
+        };
+        session.save(None, &row)?;
+        session.store.note(&NewEvent {
+            person: Some(person.by),
+            chunk: Some(payload.chunk),
+            ..NewEvent::of(now, What::Moved(Event::Recorded), &row, person.why)
+        })?;
+        inserted += 1;
+    }
+    kept.finish(session)?;
+    Ok(inserted)
+}
