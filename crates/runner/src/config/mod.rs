@@ -782,9 +782,13 @@ impl Reading<'_> {
             return match Address::parse(url.get_ref(), credential) {
                 Ok(address) => Some(Location::Server(Box::new(address))),
                 Err(error) => {
-                    // The line is not shown: whatever is wrong with it, it may hold a password.
-                    let error = ConfigError::plain(format!("ledger.url: {error}")).help(error.help);
-                    self.errors.push(error);
+                    let message = format!("ledger.url: {error}");
+                    if url.get_ref().contains("password=") {
+                        // Only user:password@ is masked where the line is shown.
+                        self.errors.push(ConfigError::plain(message).help(error.help));
+                    } else {
+                        self.fail_with_help(url.span(), message, error.help);
+                    }
                     None
                 }
             };
