@@ -205,6 +205,9 @@ impl Client {
             return Ok(Vec::new());
         }
         let mut status = wire::read_status(&answer.body).map_err(|error| self.unreadable(&error))?;
+        for resource in &mut status {
+            self.key.redact_name(&mut resource.resource);
+        }
         for error in status.iter_mut().flat_map(|resource| &mut resource.errors) {
             error.error = clean(&error.error, &self.key);
             self.clean_all(&mut error.records);
@@ -283,7 +286,13 @@ impl Client {
         if answer.is_nothing() {
             return Ok(LoadedPage::default());
         }
-        wire::read_loaded(&answer.body, limit).map_err(|error| self.unreadable(&error))
+        let mut page = wire::read_loaded(&answer.body, limit).map_err(|error| self.unreadable(&error))?;
+        for record in &mut page.records {
+            self.key.redact_name(&mut record.resource);
+            self.key.redact_name(&mut record.local_record_id);
+            record.accounting_db_record_id.iter_mut().for_each(|id| self.key.redact_name(id));
+        }
+        Ok(page)
     }
 
     /// All loaded records from the query's offset on, page by page.
@@ -387,7 +396,9 @@ impl Client {
     }
 
     fn describe(&self, error: reqwest::Error) -> String {
-        clean(&chain(&error.without_url()), &self.key)
+        let text = chain(&error.without_url());
+        let advice = advice(&text).map(|advice| format!(" ({advice})")).unwrap_or_default();
+        clean(&text, &self.key) + &advice
     }
 
     fn unreadable(&self, error: &wire::Unreadable) -> CallError {
@@ -396,21 +407,7 @@ impl Client {
 
     fn clean_all(&self, records: &mut [FailedRecord]) {
         for record in records {
-            record.error = clean(&record.error, &self.key);
-            // Identities are compared, so they stay as they are; but a service that repeats headers may repeat the key.
-            for field in [
-                &mut record.failed_record_id,
-                &mut record.resource,
-                &mut record.local_record_id,
-                &mut record.username,
-                &mut record.local_project_id,
-                &mut record.local_reference,
-            ]
-            .into_iter()
-            .flatten()
-            {
-                self.key.redact_in_place(field);
-            }
+            crate::outcome::clean_record(record, &self.key);
         }
     }
 }
@@ -434,6 +431,21 @@ impl SendOutcome {
 fn wire_time(epoch: i64) -> Result<String, CallError> {
     let text = wire::format_time(epoch).map(|text| String::from_utf8_lossy(&text).into_owned());
     text.ok_or_else(|| CallError::Impossible { reason: format!("{epoch} is outside the years 0 to 9999") })
+}
+
+/// What to do about a certificate that proves nothing, by the words of rustls.
+fn advice(text: &str) -> Option<&'static str> {
+    [
+        (
+            "UnknownIssuer",
+            "this host does not trust the authority that signed the certificate: if it is the site's own, name its certificate as ca_bundle",
+        ),
+        ("certificate expired", "the certificate of the service, or of whoever answers for it, must be renewed"),
+        ("not valid for name", "another host answers: check the API address, and proxies"),
+    ]
+    .into_iter()
+    .find(|(words, _)| text.contains(words))
+    .map(|(_, advice)| advice)
 }
 
 /// An error and its causes on one line, without repeating a cause that its parent already quotes.

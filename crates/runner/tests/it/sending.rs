@@ -21,6 +21,8 @@ struct Request {
 struct Recorder {
     url: String,
     requests: Arc<Mutex<Vec<Request>>>,
+    /// Requests that wait for their answer now, and the most that there were.
+    in_flight: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Recorder {
@@ -28,15 +30,16 @@ impl Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/api", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
+        let in_flight = Arc::new(Mutex::new((0, 0)));
+        let (seen, flying) = (Arc::clone(&requests), Arc::clone(&in_flight));
         // It ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, stream) = (Arc::clone(&seen), stream.unwrap());
-                std::thread::spawn(move || serve(stream, &seen));
+                let (seen, flying, stream) = (Arc::clone(&seen), Arc::clone(&flying), stream.unwrap());
+                std::thread::spawn(move || serve(stream, &seen, &flying));
             }
         });
-        Self { url, requests }
+        Self { url, requests, in_flight }
     }
 
     fn requests(&self) -> Vec<Request> {
@@ -44,7 +47,7 @@ impl Recorder {
     }
 }
 
-fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>) {
+fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>, flying: &Mutex<(usize, usize)>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -68,6 +71,13 @@ fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>) {
         };
         let body = String::from_utf8(body).unwrap();
         seen.lock().unwrap().push(Request { line: head.remove(0), headers: head, body });
+        {
+            let mut flying = flying.lock().unwrap();
+            flying.0 += 1;
+            flying.1 = flying.1.max(flying.0);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        flying.lock().unwrap().0 -= 1;
         let length = answer.len();
         if write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}").is_err() {
             return;
@@ -212,6 +222,21 @@ fn limits_of_size_number_and_rate_hold_on_the_wire() {
     assert!(started.elapsed() >= least, "{} requests in {:?}", requests.len(), started.elapsed());
 }
 
+#[test]
+fn as_many_messages_are_in_flight_as_the_configuration_says() {
+    for concurrency in [1, 3] {
+        let service = Recorder::start();
+        let site = Site::new();
+        site.send_to(&service.url);
+        site.configure("max_records = 1000", "max_records = 10");
+        site.configure("concurrency = 4", &format!("concurrency = {concurrency}"));
+        site.run(&["run"]);
+        let posts = service.requests().iter().filter(|request| request.line.starts_with("POST")).count();
+        assert!(posts >= expected_records().len() / 10, "{posts}");
+        assert_eq!(service.in_flight.lock().unwrap().1, concurrency);
+    }
+}
+
 /// Every one of the three rules for what may have arrived, against a service that stores and does not answer.
 #[test]
 fn what_may_be_sent_again_is_said_for_each_type() {
@@ -284,6 +309,42 @@ fn a_run_that_is_asked_to_stop_finishes_what_is_in_flight_and_records_it() {
     let state = service.state();
     assert_eq!(state.loaded.len(), total);
     assert!(state.history.iter().all(|record| record.versions.len() == 1));
+}
+
+#[test]
+fn a_run_that_is_asked_twice_ends_at_once_and_the_next_one_sees_to_what_was_in_flight() {
+    let service = Service::start(Settings {
+        faults: vec!["slow-headers:60s@post*1".parse().unwrap()],
+        ..Settings::default()
+    });
+    let site = Site::new();
+    site.send_to(&service.url());
+    let started = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_amie-runner"))
+        .current_dir(site.folder.path())
+        .arg("run")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.state().posts == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing is sent");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut ask = |words: &str| {
+        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains(words)), "{words}");
+    };
+    ask("stopping: what is in flight");
+    ask("stopped: what was in flight may have arrived");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(started.elapsed() < Duration::from_secs(50), "it did not wait for the answer");
+    assert_ne!(site.run(&["run", "--wait", "20", "--summary", "summary.json"]).status, 2);
+    // Compute records are sent again, which overwrites; storage records that may have arrived wait for a person.
+    let compute = expected_records().iter().filter(|record| !record[2].is_empty()).count();
+    let summary = site.summary();
+    assert_eq!((&summary["loaded"], &summary["sending"]), (&compute.into(), &0.into()), "{summary}");
 }
 
 #[test]
