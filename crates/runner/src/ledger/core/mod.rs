@@ -16,3 +16,4 @@ pub(super) mod watch;
 
 mod hold;
 mod kept;
+mod twin;
