@@ -1,5 +1,6 @@
 //! Finds a job in the sources and says what mapping makes of it, and finds its rows in the ledger.
 
+use crate::adjusting::refunds;
 use crate::config::Config;
 use crate::engine::job_rules;
 use crate::input::InputError;
@@ -51,6 +52,8 @@ pub struct Known {
     pub hold: Option<Hold>,
     /// The record as it is (or would be) sent.
     pub payload: Option<Vec<u8>>,
+    /// Refunds of it.
+    pub refunds: Vec<Row>,
     /// What today's rules make of the run that is kept with the hold: the input may be gone by now.
     pub kept: Option<Explanation>,
 }
@@ -198,7 +201,8 @@ pub fn in_ledger(config: &Config, ledger: &dyn Ledger, id: &str) -> Result<Vec<K
             let hold = ledger.hold(&row.key)?;
             let payload = ledger.payload(&row.key)?;
             let kept = hold.as_ref().and_then(|hold| of_hold(config, hold));
-            known.push(Known { row, history, hold, payload, kept });
+            let refunds = refunds(ledger, &row.key)?;
+            known.push(Known { row, history, hold, payload, refunds, kept });
         }
     }
     Ok(known)

@@ -105,6 +105,10 @@ fn text(sighted: &[Sighted], known: &[Known], quarantined: &[Quarantined]) -> St
         if let Some(payload) = &known.payload {
             text += &format!("  record    {}\n", escape(&String::from_utf8_lossy(payload)));
         }
+        for refund in &known.refunds {
+            let charge = refund.charge().map_or_else(String::new, |charge| charge.to_string());
+            text += &format!("  refunded  {charge}, {}: {}\n", refund.state, escape(&refund.key));
+        }
         if let Some(kept) = &known.kept {
             text += "  the input is gone; of the run that was kept, today's rules make:\n";
             for line in escape(&kept.to_string()).lines() {
@@ -229,6 +233,9 @@ fn known_json(known: &Known) -> serde_json::Value {
         "loaded": row.loaded.map(|(at, charge)| serde_json::json!({ "at": at, "charge": charge })),
         "error": row.error,
         "drifted": row.drifted,
+        "refunds": known.refunds.iter().map(|refund| serde_json::json!({
+            "key": refund.key, "state": refund.state.to_string(), "charge": refund.charge(),
+        })).collect::<Vec<_>>(),
         "explanation": known.kept.as_ref().map(explanation_json),
         "record": payload,
         "hold": known.hold.as_ref().map(|hold| serde_json::json!({
