@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn send(
+pub(crate) async fn send(
     url: &str,
     site: &str,
     key_file: &str,

@@ -35,7 +35,20 @@ const WITHIN_ASYNC: &str =
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: crate::Client,
-    runtime: Arc<Runtime>,
+    waiter: Arc<Waiter>,
+}
+
+/// The runtime on which calls wait.
+#[derive(Debug)]
+struct Waiter(Option<Runtime>);
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        // To wait for the end of its threads is not allowed where the last clone may be dropped: within an async program.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Client {
@@ -47,7 +60,7 @@ impl Client {
         let inner = crate::Client::new(config)?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConfigError::Runtime { reason: error.to_string() })?;
-        Ok(Self { inner, runtime: Arc::new(runtime) })
+        Ok(Self { inner, waiter: Arc::new(Waiter(Some(runtime))) })
     }
 
     /// The client that does the work.
@@ -58,9 +71,9 @@ impl Client {
 
     /// Waits for an answer; none within an async program, where waiting would panic.
     fn wait<F: Future>(&self, call: F) -> Option<F::Output> {
-        match Handle::try_current() {
-            Ok(_) => None,
-            Err(_) => Some(self.runtime.block_on(call)),
+        match (&self.waiter.0, Handle::try_current()) {
+            (Some(runtime), Err(_)) => Some(runtime.block_on(call)),
+            _ => None,
         }
     }
 

@@ -387,7 +387,9 @@ impl Client {
     }
 
     fn describe(&self, error: reqwest::Error) -> String {
-        clean(&chain(&error.without_url()), &self.key)
+        let text = chain(&error.without_url());
+        let advice = advice(&text).map(|advice| format!(" ({advice})")).unwrap_or_default();
+        clean(&text, &self.key) + &advice
     }
 
     fn unreadable(&self, error: &wire::Unreadable) -> CallError {
@@ -434,6 +436,21 @@ impl SendOutcome {
 fn wire_time(epoch: i64) -> Result<String, CallError> {
     let text = wire::format_time(epoch).map(|text| String::from_utf8_lossy(&text).into_owned());
     text.ok_or_else(|| CallError::Impossible { reason: format!("{epoch} is outside the years 0 to 9999") })
+}
+
+/// What to do about a certificate that proves nothing, by the words of rustls.
+fn advice(text: &str) -> Option<&'static str> {
+    [
+        (
+            "UnknownIssuer",
+            "this host does not trust the authority that signed the certificate: if it is the site's own, name its certificate as ca_bundle",
+        ),
+        ("certificate expired", "the certificate of the service, or of whoever answers for it, must be renewed"),
+        ("not valid for name", "another host answers: check the API address, and proxies"),
+    ]
+    .into_iter()
+    .find(|(words, _)| text.contains(words))
+    .map(|(_, advice)| advice)
 }
 
 /// An error and its causes on one line, without repeating a cause that its parent already quotes.

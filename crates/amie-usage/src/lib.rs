@@ -1,6 +1,8 @@
 //! Record types and client of the ACCESS (formerly XSEDE) AMIE Usage API.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
+// What the README says of the client has nothing to point at without it.
+#![cfg_attr(not(all(feature = "client", feature = "blocking")), allow(rustdoc::broken_intra_doc_links))]
 
 #[cfg(feature = "blocking")]
 pub mod blocking;

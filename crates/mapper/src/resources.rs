@@ -199,7 +199,7 @@ impl FactorName {
             Self::Cluster => keys.cluster,
             Self::Group => keys.group,
             Self::Project => keys.project,
-            Self::NodeType | Self::Resource(_) => None,
+            Self::NodeType | Self::GpuType | Self::Resource(_) => None,
         }
     }
 }

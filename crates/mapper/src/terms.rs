@@ -9,9 +9,10 @@ use crate::quantity::{Measures, Quantity, Values};
 use crate::resources::{Rate, Resource};
 use crate::spec::{Charged, Rounding};
 use crate::supplied::SuppliedAnswer;
-use crate::text::shown_or_dash;
+use crate::text::{shown, shown_or_dash};
 use amie_usage::Decimal;
 use bstr::BStr;
+use parsers::Run;
 use std::borrow::Cow;
 
 /// How a run is charged.
@@ -97,11 +98,34 @@ impl<'r> Terms<'r> {
         let mut factors = self.factors.clone();
         let uses = self.rate.formula.factors.iter().enumerate();
         for (index, (slot, (_, factor))) in factors.iter_mut().zip(uses).enumerate() {
-            if factor.name.is_of_run() && ruled.node_problem(&factor.name).is_none() {
-                *slot = self.rate.factor(index, ruled.factor_value(&factor.name));
+            match factor.name {
+                FactorName::GpuType => *slot = self.gpu_factor(index, ruled.measures.run),
+                _ if factor.name.is_of_run() && ruled.node_problem(&factor.name).is_none() => {
+                    *slot = self.rate.factor(index, ruled.factor_value(&factor.name));
+                }
+                _ => {}
             }
         }
         factors
+    }
+
+    /// The mean of the factors of the run's GPUs; of those that no type is said of, the default. 0 where it has no GPUs.
+    fn gpu_factor(&self, index: usize, run: Option<&Run<'_>>) -> Option<Number> {
+        let run = run?;
+        let gpus = run.gpus?;
+        if gpus == 0 {
+            return Some(Number::ZERO);
+        }
+        let mut untyped = gpus;
+        let mut sum = Number::ZERO;
+        for (name, count) in run.gpu_types() {
+            untyped = untyped.checked_sub(count)?;
+            sum = sum.add(&self.rate.factor(index, Some(name))?.multiply(&Number::integer(count)));
+        }
+        if untyped > 0 {
+            sum = sum.add(&self.rate.factor(index, None)?.multiply(&Number::integer(untyped)));
+        }
+        sum.divide(&Number::integer(gpus))
     }
 
     /// `ruled`: of the run whose formula failed, where rules add to what was measured.
@@ -124,6 +148,7 @@ impl<'r> Terms<'r> {
                 return (Cow::from("?"), "-".to_owned());
             };
             let value = match ruled {
+                Some(ruled) if factor.name == FactorName::GpuType => ruled.gpu_types(),
                 Some(ruled) if factor.name.is_of_run() => {
                     shown_or_dash(ruled.factor_value(&factor.name).map(BStr::new))
                 }
@@ -176,6 +201,13 @@ impl Ruled<'_> {
             }
             _ => None,
         }
+    }
+
+    /// The types of the run's GPUs, for messages.
+    fn gpu_types(&self) -> String {
+        let run = self.measures.run;
+        let types: Vec<_> = run.iter().flat_map(|run| run.gpu_types()).map(|(name, _)| shown(name)).collect();
+        if types.is_empty() { "-".to_owned() } else { types.join(", ") }
     }
 
     fn node_problem(&self, name: &FactorName) -> Option<String> {

@@ -241,7 +241,7 @@ fn wall(text: &[u8; 19]) -> Option<i64> {
 
 /// Seconds since 1970-01-01 00:00 of a date and time of the Gregorian calendar, from 1970 on; `None` if there is no such date or time.
 #[inline]
-fn civil(year: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64) -> Option<i64> {
+pub(crate) fn civil(year: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = match month {
         2 => 28 + i64::from(leap),

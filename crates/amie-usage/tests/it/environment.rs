@@ -1,11 +1,9 @@
-//! What is read from the environment: the key, systemd credentials, proxies.
+//! What is read from the environment: the key and systemd credentials (proxies: see `tls.rs`).
 //!
 //! A test must not change its own environment while others run, so each of these runs the test binary again, for one
 //! test that is ignored otherwise and prints what it found.
 
-use amie_usage::{ApiKey, Client, ClientConfig, SendOutcome, UsageType};
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use amie_usage::ApiKey;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -21,6 +19,8 @@ pub fn run(child: &str, variables: &[(&str, &str)]) -> String {
         "all_proxy",
         "NO_PROXY",
         "no_proxy",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
     ] {
         command.env_remove(name);
     }
@@ -67,48 +67,4 @@ fn a_key_comes_from_a_variable_or_a_credential() {
     let text = run("environment::child_reads_keys", &[("AMIE_API_KEY", "")]);
     assert!(text.contains("env: the API key in the environment variable AMIE_API_KEY is empty"), "{text}");
     assert!(text.contains("LoadCredential=api-key:FILE"), "{text}");
-}
-
-#[tokio::test]
-#[ignore = "run by the tests below"]
-#[allow(clippy::print_stdout)]
-async fn child_sends_through_a_proxy() {
-    let key = ApiKey::new(crate::server::KEY).unwrap();
-    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/ca.pem");
-    let outside = ClientConfig {
-        ca_bundle: Some(certificates.into()),
-        ..ClientConfig::new("https://usage.access-ci.invalid/api", "TestSite", key.clone())
-    };
-    let outcome = Client::new(outside).unwrap().send(UsageType::Compute, &[b"{}"]).await;
-    println!("outside: {}", matches!(outcome, SendOutcome::NotSent { .. }));
-    // A service on this host, with a proxy configured for everything.
-    let server = crate::server::Server::script(vec![crate::server::Reply::taken()]).await;
-    let outcome = server.client().send(UsageType::Compute, &[b"{}"]).await;
-    println!("inside: {}", matches!(outcome, SendOutcome::Answered { .. }));
-}
-
-#[test]
-fn a_proxy_is_asked_for_a_tunnel_and_told_no_key() {
-    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", proxy.local_addr().unwrap());
-    let asked = std::thread::spawn(move || {
-        let (mut stream, _) = proxy.accept().unwrap();
-        let mut asked = Vec::new();
-        let mut buffer = [0; 4096];
-        while !asked.ends_with(b"\r\n\r\n") {
-            let count = stream.read(&mut buffer).unwrap();
-            asked.extend_from_slice(&buffer[..count]);
-        }
-        stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").unwrap();
-        String::from_utf8(asked).unwrap()
-    });
-    let text = run(
-        "environment::child_sends_through_a_proxy",
-        &[("HTTPS_PROXY", &address), ("HTTP_PROXY", &address), ("http_proxy", &address)],
-    );
-    // A tunnel that is refused means that nothing was sent.
-    assert!(text.contains("outside: true") && text.contains("inside: true"), "{text}");
-    let asked = asked.join().unwrap();
-    assert!(asked.starts_with("CONNECT usage.access-ci.invalid:443 HTTP/1.1"), "{asked}");
-    assert!(!asked.contains(crate::server::KEY) && !asked.contains("TestSite"), "{asked}");
 }

@@ -7,12 +7,15 @@
 
 mod server; // the servers
 
+#[cfg(feature = "blocking")]
+mod blocking; // the blocking client and the example, against the sandbox
+
 mod answers; // one POST: every kind of answer, every way to break one
 mod calls; // status, failed, loaded
 mod contract; // our requests beside those of the reference client
 mod delivery; // batches: splitting, bisecting, trying again, stopping
-mod environment; // keys, credentials and proxies from the environment
+mod environment; // keys and credentials from the environment
 mod law; // random faults: what is reported is never more than what is true
 mod secrecy; // the key is shown nowhere
 mod shapes; // every call against every kind of answer
-mod tls; // certificates
+mod tls; // certificates, proxies, redirects

@@ -101,6 +101,8 @@ pub(crate) enum FactorName {
     Group,
     Project,
     NodeType,
+    /// The mean over the run's GPUs, each by its type: times the GPUs it is the exact sum over types.
+    GpuType,
     /// A resource of PBS: its text.
     Resource(Box<str>),
 }
@@ -109,7 +111,7 @@ pub(crate) enum FactorName {
 const PRIORITY: &str = "job_priority";
 
 impl FactorName {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("qos", Self::Qos),
         ("partition", Self::Partition),
         ("queue", Self::Partition),
@@ -120,6 +122,7 @@ impl FactorName {
         ("group", Self::Group),
         ("project", Self::Project),
         ("node_type", Self::NodeType),
+        ("gpu_type", Self::GpuType),
     ];
 
     /// `queue` is another name of `partition`, `priority` of `resource.job_priority`.
@@ -135,7 +138,7 @@ impl FactorName {
 
     /// True for what is not among a run's [`Keys`](crate::Keys): each run decides it for itself.
     pub(crate) fn is_of_run(&self) -> bool {
-        matches!(self, Self::NodeType | Self::Resource(_))
+        matches!(self, Self::NodeType | Self::GpuType | Self::Resource(_))
     }
 
     pub(crate) fn names() -> impl Iterator<Item = &'static str> {

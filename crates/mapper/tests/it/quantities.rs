@@ -41,6 +41,35 @@ fn gpus_by_type_stand_beside_the_total_and_are_never_added_to_it() {
     assert_eq!(unknown, "held missing-quantity");
 }
 
+/// A job with GPUs of two types is charged for each; a type that nobody has priced is held, and not free.
+#[test]
+fn factors_by_type_of_gpu_are_the_exact_sum_over_types() {
+    let with = |table: &[(&str, &str)], gpus, tres| {
+        let rate = factors(rate("gpu_hours * factor.gpu_type"), "gpu_type", table);
+        charged(rate, &Run { gpus: Some(gpus), tres: name(tres), ..run() })
+    };
+    let table = [("a100", "1.7"), ("a10", "1"), ("rtx-3090", "0.5")];
+    let defaulted = [&table[..], &[("default", "3")]].concat();
+    for (gpus, tres, expected, with_default) in [
+        (1, "gres/gpu:a100=1,gres/gpu=1", "mapped 1.7", "mapped 1.7"),
+        // 2 x 1.7 + 1 x 1 + 4 x 0.5, which no mean of three sevenths would give back if it were rounded.
+        (7, "gres/gpu:a100=2,gres/gpu:a10=1,gres/gpu:rtx-3090=4,gres/gpu=7", "mapped 6.4", "mapped 6.4"),
+        (2, "gres/gpu:h100=1,gres/gpu:a10=1,gres/gpu=2", "held missing-quantity", "mapped 4"),
+        // One of three is of a type that is not accounted.
+        (3, "gres/gpu:a100=2,gres/gpu=3", "held missing-quantity", "mapped 6.4"),
+        (2, "gres/gpu=2", "held missing-quantity", "mapped 6"),
+        (0, "cpu=1", "zero", "zero"),
+        (1, "gres/gpu:a100=2,gres/gpu=1", "held missing-quantity", "held missing-quantity"),
+    ] {
+        assert_eq!(with(&table, gpus, tres), expected, "{tres}");
+        assert_eq!(with(&defaulted, gpus, tres), with_default, "{tres}");
+    }
+    let priced = factors(rate("gpu_hours * factor.gpu_type"), "gpu_type", &table);
+    let rules = compile(spec(vec![resource(vec![priced])]));
+    let other = Run { gpus: Some(2), tres: name("gres/gpu:h100=2,gres/gpu=2"), ..run() };
+    assert!(detail(&rules, &other).contains("no entry for gpu_type `h100`"), "{}", detail(&rules, &other));
+}
+
 #[test]
 fn any_resource_of_pbs_is_a_quantity_or_a_factor() {
     let asked = |resources: &'static str| Run { resources: resources.into(), cores: Some(4), ..pbs_run() };

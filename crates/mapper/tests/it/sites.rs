@@ -126,7 +126,7 @@ fn bridges2_cores_gpus_by_type_and_memory() {
 
 #[test]
 fn derecho_whole_nodes_develop_and_gpus() {
-    // The factor of Resource_List.job_priority is not among a run's values; the preempt queue's is.
+    // The factor of Resource_List.job_priority is in `quantities`; the preempt queue's is here.
     let cpu =
         factors(rate("128 * node_hours * factor.queue"), "queue", &[("preempt", "0.2"), ("default", "1")]);
     let two = |queue| Run {

@@ -1,5 +1,6 @@
 //! What a job was given: `exec_vnode`, `exec_host`, and TORQUE's `nodes` requests.
 
+use super::message::GpuNames;
 use super::value::{size, span, sum, until};
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_until};
@@ -42,7 +43,7 @@ impl<'a> Distinct<'a> {
 pub(super) struct Vnodes<'a> {
     /// Sum of `ncpus`; `None` where no vnode has any.
     pub(super) ncpus: Option<u64>,
-    /// Sum of `ngpus`: 0 where no vnode has any.
+    /// Sum of the resources that count GPUs: 0 where no vnode has any.
     pub(super) ngpus: u64,
     /// Sum of `mem`, bytes; `None` where no vnode has any.
     pub(super) mem: Option<u64>,
@@ -77,7 +78,8 @@ fn add(sum: Option<u64>, more: Option<u64>) -> Option<Option<u64>> {
 }
 
 /// `(vnode+vnode...)+(vnode...)`: chunks joined by `+`, each of vnodes joined by `+`. Where a chunk ends does not matter here.
-pub(super) fn exec_vnode(input: &[u8]) -> IResult<&[u8], Vnodes<'_>> {
+pub(super) fn exec_vnode<'a>(input: &'a [u8], gpus: &GpuNames) -> IResult<&'a [u8], Vnodes<'a>> {
+    let vnode = |input| vnode(input, gpus);
     let (input, first) = preceded(char('('), vnode).parse(input)?;
     let (input, first) =
         map_opt(nom::combinator::success(()), |()| Vnodes::default().with(first)).parse(input)?;
@@ -95,11 +97,11 @@ struct Vnode<'a> {
 }
 
 /// `name:resource=value:...`. It may have no resources (`place=exclhost` lists the rest of the host so), and they stand in any order.
-fn vnode(input: &[u8]) -> IResult<&[u8], Vnode<'_>> {
+fn vnode<'a>(input: &'a [u8], gpus: &GpuNames) -> IResult<&'a [u8], Vnode<'a>> {
     let (input, name) = until(b":+()").parse(input)?;
     let bare = Vnode { name, ..Vnode::default() };
     let all = fold_many0(
-        preceded(char(':'), resource),
+        preceded(char(':'), |input| resource(input, gpus)),
         || Some(bare),
         |vnode: Option<Vnode<'_>>, given| {
             let vnode = vnode?;
@@ -124,12 +126,12 @@ enum Given {
 }
 
 /// `name=value`; a value may be quoted text.
-fn resource(input: &[u8]) -> IResult<&[u8], Given> {
+fn resource<'a>(input: &'a [u8], gpus: &GpuNames) -> IResult<&'a [u8], Given> {
     let (input, name) = terminated(until(b"=:+()"), char('=')).parse(input)?;
     match name {
         b"ncpus" => map(uint, Given::Ncpus).parse(input),
-        b"ngpus" => map(uint, Given::Ngpus).parse(input),
         b"mem" => map(size, Given::Mem).parse(input),
+        _ if gpus.contains(name) => map(uint, Given::Ngpus).parse(input),
         _ => {
             let quoted = alt((
                 delimited(char('"'), take_until("\""), char('"')),
@@ -256,7 +258,12 @@ mod tests {
     type Summed<'a> = (Option<u64>, u64, Option<u64>, u64, &'a [u8]);
 
     fn vnodes(text: &str) -> Option<Summed<'_>> {
-        let (rest, vnodes) = exec_vnode(text.as_bytes()).ok()?;
+        counting(&["ngpus"], text)
+    }
+
+    fn counting<'a>(gpus: &[&str], text: &'a str) -> Option<Summed<'a>> {
+        let gpus = GpuNames(gpus.iter().map(|name| name.as_bytes().into()).collect());
+        let (rest, vnodes) = exec_vnode(text.as_bytes(), &gpus).ok()?;
         Some((vnodes.ncpus, vnodes.ngpus, vnodes.mem, vnodes.hosts(), rest))
     }
 
@@ -307,6 +314,14 @@ mod tests {
             Some((Some(3), 1, None, 1, REST))
         );
         assert_eq!(vnodes("(n1:mem=2gb:mem=1gb)"), Some((None, 0, Some(3 * KIB.pow(3)), 1, REST)));
+    }
+
+    #[test]
+    fn a_site_names_the_resources_that_count_gpus() {
+        let text = "(n1:naccelerators=2:ngpus=1:ncpus=1)+(n1:mig=4)";
+        assert_eq!(counting(&["naccelerators"], text), Some((Some(1), 2, None, 1, REST)));
+        assert_eq!(counting(&["naccelerators", "mig"], text), Some((Some(1), 6, None, 1, REST)));
+        assert_eq!(counting(&[], text), Some((Some(1), 0, None, 1, REST)));
     }
 
     #[test]

@@ -14,22 +14,38 @@ const START: &[u8; 22] = b"00/00/0000 00:00:00;?;";
 
 /// True where a record begins.
 pub(super) fn is_start(line: &[u8]) -> bool {
-    line.get(..START.len()).is_some_and(|head| {
-        head.iter().zip(START).all(|(byte, expected)| match expected {
-            b'0' => byte.is_ascii_digit(),
-            b'?' => !matches!(byte, b';' | b'\n'),
-            literal => byte == literal,
-        })
+    line.get(..START.len()).is_some_and(is_start_of_start)
+}
+
+/// True for as much of a record's start as there is.
+fn is_start_of_start(head: &[u8]) -> bool {
+    head.iter().zip(START).all(|(byte, expected)| match expected {
+        b'0' => byte.is_ascii_digit(),
+        b'?' => !matches!(byte, b';' | b'\n'),
+        literal => byte == literal,
     })
 }
 
-/// Offset of a second record inside a record's text: a crash left a partial line, and the server went on writing behind it.
-pub(super) fn second_start(record: &[u8]) -> Option<usize> {
+/// Length of the broken off start of a record, in front of another record on the same line: a crash left it.
+fn fragment(line: &[u8]) -> Option<usize> {
+    (1..START.len()).find(|&len| {
+        line.split_at_checked(len).is_some_and(|(head, rest)| is_start(rest) && is_start_of_start(head))
+    })
+}
+
+/// True for a line that is no part of the record before it.
+fn begins(line: &[u8]) -> bool {
+    // All but records and continuation lines are told by their first byte.
+    line.first().is_some_and(u8::is_ascii_digit) && (is_start(line) || fragment(line).is_some())
+}
+
+/// Offset of a record that begins inside of a line: a crash left a partial line, and the server went on writing behind it.
+fn start_inside(line: &[u8]) -> Option<usize> {
     // Dates are common inside of records, `;` is not: search for it, then look at what stands before it.
     const DATE: usize = 19;
-    memchr_iter(b';', record)
+    memchr_iter(b';', line)
         .filter_map(|semicolon| semicolon.checked_sub(DATE))
-        .find(|&at| at > 0 && record.get(at..).is_some_and(is_start))
+        .find(|&at| at > 0 && line.get(at..).is_some_and(is_start))
 }
 
 /// What a piece of the log is, by its first line.
@@ -39,7 +55,11 @@ pub(super) enum Piece {
     Record,
     /// An empty line between records.
     Blank,
-    /// A line that neither begins nor continues a record.
+    /// The first part of a record, up to where another one begins on the same line.
+    Torn,
+    /// The broken off start of a record, up to where another one begins on the same line.
+    Fragment,
+    /// A line that neither begins nor continues a record, up to where one begins on it.
     Stray,
 }
 
@@ -53,7 +73,7 @@ pub(super) struct Framed<'a> {
     pub(super) offset: usize,
     /// Lines before it.
     pub(super) line: usize,
-    /// True if a newline follows.
+    /// True if a newline or another record follows.
     pub(super) terminated: bool,
 }
 
@@ -63,17 +83,41 @@ pub(super) struct Frames<'a> {
     text: &'a [u8],
     offset: usize,
     line: usize,
+    /// Where the line ends in which the last piece was cut off.
+    line_end: usize,
 }
 
 impl<'a> Frames<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, offset: 0, line: 0 }
+        Self { text, offset: 0, line: 0, line_end: 0 }
     }
 
     /// The line at `offset` with its newline; empty at the end.
     fn line_at(&self, offset: usize) -> &'a [u8] {
+        if offset < self.line_end {
+            // Looked for before: else a line of nothing but starts would cost quadratic time.
+            return self.text.get(offset..self.line_end).unwrap_or_default();
+        }
         let rest = self.text.get(offset..).unwrap_or_default();
         memchr(b'\n', rest).and_then(|newline| rest.get(..=newline)).unwrap_or(rest)
+    }
+
+    /// The piece up to `end`, and on behind it.
+    fn piece(&mut self, piece: Piece, end: usize, lines: usize) -> Option<Framed<'a>> {
+        let whole = self.text.get(self.offset..end)?;
+        let text = whole.strip_suffix(b"\n").unwrap_or(whole);
+        let terminated = text.len() < whole.len();
+        let framed = Framed { piece, text, offset: self.offset, line: self.line, terminated };
+        self.offset = end;
+        self.line = self.line.saturating_add(lines);
+        Some(framed)
+    }
+
+    /// The piece up to where a record begins, `inside` bytes into the line at `line`.
+    fn piece_before(&mut self, piece: Piece, line: usize, inside: usize, lines: usize) -> Option<Framed<'a>> {
+        self.line_end = line.saturating_add(self.line_at(line).len());
+        let framed = self.piece(piece, line.saturating_add(inside), lines)?;
+        Some(Framed { terminated: true, ..framed })
     }
 }
 
@@ -85,39 +129,38 @@ impl<'a> Iterator for Frames<'a> {
         if first.is_empty() {
             return None;
         }
-        let piece = match first {
-            line if is_start(line) => Piece::Record,
-            line if is_blank(line) => Piece::Blank,
-            _ => Piece::Stray,
-        };
-        let (mut end, mut lines) = (self.offset.saturating_add(first.len()), 1);
-        if piece == Piece::Record {
-            // Empty lines belong to the record only if more of it follows.
-            let (mut ahead, mut passed) = (end, lines);
-            while ahead.saturating_sub(self.offset) <= MAX_RECORD {
-                let line = self.line_at(ahead);
-                if line.is_empty() || is_start(line) {
-                    break;
-                }
-                ahead = ahead.saturating_add(line.len());
-                passed += 1;
-                if !is_blank(line) {
-                    (end, lines) = (ahead, passed);
-                }
+        let start = self.offset;
+        let (mut end, mut lines) = (start.saturating_add(first.len()), 1);
+        let is_record = is_start(first);
+        if let Some(inside) = start_inside(first) {
+            let piece = match first.get(..inside) {
+                _ if is_record => Piece::Torn,
+                Some(head) if head.len() < START.len() && is_start_of_start(head) => Piece::Fragment,
+                _ => Piece::Stray,
+            };
+            return self.piece_before(piece, start, inside, 0);
+        }
+        if !is_record {
+            let piece = if is_blank(first) { Piece::Blank } else { Piece::Stray };
+            return self.piece(piece, end, lines);
+        }
+        // Empty lines belong to the record only if more of it follows.
+        let (mut ahead, mut passed) = (end, lines);
+        while ahead.saturating_sub(start) <= MAX_RECORD {
+            let line = self.line_at(ahead);
+            if line.is_empty() || begins(line) {
+                break;
+            }
+            if let Some(inside) = start_inside(line) {
+                return self.piece_before(Piece::Torn, ahead, inside, passed);
+            }
+            ahead = ahead.saturating_add(line.len());
+            passed += 1;
+            if !is_blank(line) {
+                (end, lines) = (ahead, passed);
             }
         }
-        let whole = self.text.get(self.offset..end)?;
-        let text = whole.strip_suffix(b"\n").unwrap_or(whole);
-        let framed = Framed {
-            piece,
-            text,
-            offset: self.offset,
-            line: self.line,
-            terminated: text.len() < whole.len(),
-        };
-        self.offset = end;
-        self.line = self.line.saturating_add(lines);
-        Some(framed)
+        self.piece(Piece::Record, end, lines)
     }
 }
 
@@ -125,12 +168,23 @@ fn is_blank(line: &[u8]) -> bool {
     line.trim_ascii().is_empty()
 }
 
-/// Start of the last record of `text`.
+/// Start of the last line of `text` that begins a record; where there is none, of the first line on which one begins.
 fn last_start(text: &[u8]) -> Option<usize> {
     memrchr_iter(b'\n', text)
         .map(|newline| newline.saturating_add(1))
         .chain(std::iter::once(0))
-        .find(|&at| text.get(at..).is_some_and(is_start))
+        .find(|&at| text.get(at..).is_some_and(begins))
+        .or_else(|| start_inside(text).map(|inside| last_line(text.get(..inside).unwrap_or_default())))
+}
+
+/// Start of the last record of `text`, of which the last one that begins a line begins at `start`.
+fn last_inside(text: &[u8], start: usize) -> usize {
+    const DATE: usize = 19;
+    let lines = text.get(start..).unwrap_or_default();
+    let inside = memrchr_iter(b';', lines)
+        .filter_map(|semicolon| semicolon.checked_sub(DATE))
+        .find(|&at| lines.get(at..).is_some_and(is_start));
+    start.saturating_add(inside.unwrap_or(0))
 }
 
 /// Start of the last line of `text` that may still grow.
@@ -151,7 +205,7 @@ pub(super) fn cut(text: &[u8]) -> usize {
     let (line, filled) = (last_line(text), last_text(text));
     let piece = match last_start(text) {
         // Lines that begin beyond the longest record are pieces of their own (see `Frames`).
-        Some(start) if filled.saturating_sub(start) <= MAX_RECORD => start,
+        Some(start) if filled.saturating_sub(last_inside(text, start)) <= MAX_RECORD => start,
         _ => filled,
     };
     // Empty lines stay with the piece before them, so that it is there when the next one is judged; but not endlessly.
@@ -261,11 +315,57 @@ mod tests {
     }
 
     #[test]
-    fn a_second_record_on_the_line_is_found() {
-        let torn = "11/23/2026 02:29:41;S;0.pbssrv;user=pbal11/23/2026 02:31:28;E;1.pbssrv;user=b";
-        assert_eq!(second_start(torn.as_bytes()), Some(40));
+    fn a_second_record_on_the_line_is_a_piece_of_its_own() {
+        let torn = "11/23/2026 02:29:41;S;0.pbssrv;user=pbal";
+        let text = format!("{torn}{E}\ncontinued\n{torn}\nmore {E}{E}\nstray? no\n");
+        let second = format!("{E}\ncontinued");
+        let third = format!("{torn}\nmore ");
+        let last = format!("{E}\nstray? no");
+        assert_eq!(
+            pieces(&text),
+            [
+                (Piece::Torn, torn.as_bytes(), 0),
+                (Piece::Record, second.as_bytes(), 0),
+                (Piece::Torn, third.as_bytes(), 2),
+                (Piece::Torn, E.as_bytes(), 3),
+                (Piece::Record, last.as_bytes(), 3),
+            ]
+        );
+        assert_eq!(
+            pieces(&format!("\0\0\0{E}\n")),
+            [(Piece::Stray, &b"\0\0\0"[..], 0), (Piece::Record, E.as_bytes(), 0)]
+        );
         let account = "11/23/2026 02:29:41;S;0.pbssrv;user=a account=\"a; b; 11/23/2026\" queue=q";
-        assert_eq!(second_start(account.as_bytes()), None);
+        assert_eq!(pieces(account), [(Piece::Record, account.as_bytes(), 0)]);
+    }
+
+    #[test]
+    fn a_broken_off_start_is_no_part_of_the_record_before_it() {
+        let text = format!("{E}\n11/23/2026 0{E}\n{E}\nx11/2{E}\n");
+        let torn = format!("{E}\nx11/2");
+        assert_eq!(
+            pieces(&text),
+            [
+                (Piece::Record, E.as_bytes(), 0),
+                (Piece::Fragment, &b"11/23/2026 0"[..], 1),
+                (Piece::Record, E.as_bytes(), 1),
+                (Piece::Torn, torn.as_bytes(), 2),
+                (Piece::Record, E.as_bytes(), 3),
+            ]
+        );
+        assert_eq!(cut(&text.as_bytes()[..text.len() / 2]), E.len() + 1);
+        let stray = format!("stray\nmore {E}\ncontinued\n");
+        assert_eq!(cut(stray.as_bytes()), 6);
+    }
+
+    #[test]
+    fn the_last_piece_may_begin_in_the_middle_of_a_line() {
+        let text = format!("{E}\n{E}{E}\n");
+        assert_eq!(
+            last_piece(text.as_bytes()).map(|last| (last.0, last.1.text)),
+            Some((2 * E.len() + 1, E.as_bytes()))
+        );
+        assert_eq!(cut(text.as_bytes()), E.len() + 1);
     }
 
     #[test]

@@ -1,19 +1,32 @@
-//! An `E` or `R` record as a [`Run`].
+//! Records of jobs: an `E` or `R` as a [`Run`], and what those of a run under way say of it.
 
-use super::allocation::{NodesRequest, exec_host, exec_vnode, nodes_request};
+use super::counts::{Allocation, Request, assigned};
 use super::key::Key;
-use super::message::{Message, Resource, unquote};
+use super::message::{GpuNames, Message, Tokens, unquote};
 use super::record::Record;
-use super::value::{date, duration, epoch, refused, size, whole};
-use crate::run::{Assigned, Finding, Kind, Place, Reason, Requested, Run, Scheduler, State};
+use super::value::{A_DURATION, A_NUMBER, SECONDS, date_of, duration, epoch, refused, whole};
+use crate::run::{Assigned, Finding, Kind, Place, Reason, Run, Scheduler, State};
 use bstr::{BStr, ByteSlice};
-use nom::character::complete::{i32 as int, u32 as count, u64 as uint};
-
-const A_NUMBER: &str = "a number";
-const SECONDS: &str = "seconds since 1970";
+use memchr::memmem;
+use nom::character::complete::{i32 as int, u32 as count};
+use xxhash_rust::xxh3::Xxh3;
 
 /// Zones lie within 14 hours of UTC; the server's clock of this pass may lag by seconds, an admin's step by minutes.
 const FARTHEST_ZONE: i64 = 14 * 3600 + 300;
+
+/// An `E` or `R`, and what of it only the fold needs.
+#[derive(Debug)]
+pub(super) struct Ended<'a> {
+    pub(super) run: Run<'a>,
+    /// The leading date: seconds on the server's wall clock.
+    pub(super) date: i64,
+    /// `resources_used.walltime`.
+    pub(super) walltime: Option<u64>,
+    /// Digest of `exec_host` and `exec_vnode`.
+    pub(super) placed: u64,
+    /// Written by a server that may know how to release nodes.
+    pub(super) may_release: bool,
+}
 
 /// Reads the message of `record`.
 ///
@@ -26,16 +39,17 @@ pub(super) fn run<'a>(
     released: bool,
     text: &'a [u8],
     place: Place,
-) -> Result<Run<'a>, Reason> {
-    let message = Message::read(record.message)?;
-    let written = whole("date", record.date, date, "MM/DD/YYYY HH:MM:SS")?;
+    gpus: &GpuNames,
+) -> Result<Ended<'a>, Reason> {
+    let message = Message::read(record.message, gpus)?;
+    let date = date_of(record.date).ok_or_else(|| refused("date", record.date, "MM/DD/YYYY HH:MM:SS"))?;
     let user = word(&message, Key::User)?;
     let queue = word(&message, Key::Queue)?;
-    let start = whole(Key::Start.name(), required(&message, Key::Start)?, epoch, SECONDS)?;
-    let end = whole(Key::End.name(), required(&message, Key::End)?, epoch, SECONDS)?;
-    let submit = optional(&message, Key::Ctime, epoch, SECONDS)?;
-    let eligible = optional(&message, Key::Etime, epoch, SECONDS)?.filter(|&time| time > 0);
-    let status = optional(&message, Key::ExitStatus, int, A_NUMBER)?;
+    let start = whole(Key::Start.name(), message.required(Key::Start)?, epoch, SECONDS)?;
+    let end = whole(Key::End.name(), message.required(Key::End)?, epoch, SECONDS)?;
+    let submit = message.optional(Key::Ctime, epoch, SECONDS)?;
+    let eligible = message.optional(Key::Etime, epoch, SECONDS)?.filter(|&time| time > 0);
+    let status = message.optional(Key::ExitStatus, int, A_NUMBER)?;
     if record.letter == b'E' && status.is_none() {
         return Err(Reason::Missing { field: Key::ExitStatus.name() });
     }
@@ -43,19 +57,19 @@ pub(super) fn run<'a>(
     let span = start.and_then(|start| end.checked_sub(start));
     let walltime = message
         .walltime()
-        .map(|text| whole("resources_used.walltime", text, duration, "hours:minutes:seconds"))
+        .map(|text| whole("resources_used.walltime", text, duration, A_DURATION))
         .transpose()?;
     let run_count = match message.get(Key::RunCount) {
         Some(text) => Some(whole(Key::RunCount.name(), text, count, A_NUMBER)?),
-        None => optional(&message, Key::StartCount, count, A_NUMBER)?,
+        None => message.optional(Key::StartCount, count, A_NUMBER)?,
     };
     let requested = Request::read(&message)?;
     let allocation = match kind {
         // An array as a whole says what one subjob asked for, and has been given nothing itself.
         Kind::Parent => Allocation::default(),
-        _ => Allocation::read(&message, &requested)?,
+        _ => Allocation::read(&message, &requested, gpus)?,
     };
-    let finding = if date_disagrees(written, end) {
+    let finding = if date_disagrees(date, end) {
         Some(Finding::DateDisagrees)
     } else if released {
         Some(Finding::NodeRelease)
@@ -65,7 +79,7 @@ pub(super) fn run<'a>(
         None
     };
     let reservation = message.get(Key::ResvId).or_else(|| message.get(Key::ResvName));
-    Ok(Run {
+    let run = Run {
         scheduler: Scheduler::Pbs,
         kind,
         job_id: record.id.as_bstr(),
@@ -105,6 +119,96 @@ pub(super) fn run<'a>(
         finding,
         text: text.as_bstr(),
         place,
+    };
+    Ok(Ended {
+        run,
+        date,
+        walltime,
+        placed: placed(message.get(Key::ExecHost), message.get(Key::ExecVnode)),
+        may_release: message.get(Key::ExecVnode).is_some() && message.get(Key::RunCount).is_some(),
+    })
+}
+
+/// Digest of where a run is placed.
+fn placed(hosts: Option<&[u8]>, vnodes: Option<&[u8]>) -> u64 {
+    let mut digest = Xxh3::new();
+    digest.update(hosts.unwrap_or_default());
+    digest.update(b" ");
+    digest.update(vnodes.unwrap_or_default());
+    digest.digest()
+}
+
+/// What an `S` or `s` says: a run began, or lost nodes before it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Started {
+    pub(super) start: i64,
+    pub(super) submit: Option<i64>,
+    /// TORQUE's `start_count`.
+    pub(super) number: Option<u32>,
+    /// Digest of `exec_host` and `exec_vnode`.
+    pub(super) placed: u64,
+    /// The walltime that it may use, seconds.
+    pub(super) limit: Option<u64>,
+    /// Read only where it is asked for.
+    pub(super) assigned: Assigned,
+}
+
+/// Reads the message of an `S` or `s`, no more of it than is needed.
+pub(super) fn started(message: &[u8], gpus: &GpuNames, with_assigned: bool) -> Result<Started, Reason> {
+    let mut found = [None; 5];
+    let [start, submit, number, hosts, vnodes] = &mut found;
+    for token in Tokens::new(message) {
+        let token = token?;
+        match token.key {
+            Key::Start => *start = Some(token.value),
+            Key::Ctime => *submit = Some(token.value),
+            Key::StartCount => *number = Some(token.value),
+            Key::ExecHost => *hosts = Some(token.value),
+            Key::ExecVnode => *vnodes = Some(token.value),
+            // Behind the hosts nothing stands that has to be certain.
+            key if key >= Key::Requested => break,
+            _ => {}
+        }
+    }
+    let [start, submit, number, hosts, vnodes] = found;
+    let start = start.ok_or(Reason::Missing { field: Key::Start.name() })?;
+    Ok(Started {
+        start: whole(Key::Start.name(), start, epoch, SECONDS)?,
+        submit: submit.map(|text| whole(Key::Ctime.name(), text, epoch, SECONDS)).transpose()?,
+        number: number.map(|text| whole(Key::StartCount.name(), text, count, A_NUMBER)).transpose()?,
+        placed: placed(hosts, vnodes),
+        limit: limit(message),
+        assigned: if with_assigned { part(message, gpus)?.assigned } else { Assigned::default() },
+    })
+}
+
+/// `Resource_List.walltime`, searched for: all that hangs on it is when a run that never ended is called lost.
+fn limit(message: &[u8]) -> Option<u64> {
+    const KEY: &[u8] = b" Resource_List.walltime=";
+    let value = message.get(memmem::rfind(message, KEY)?.checked_add(KEY.len())?..)?;
+    duration(value).ok().map(|(_, seconds)| seconds)
+}
+
+/// What a `u`, `c` or `e` says of a part of a run: `u` and `e` of the one that ended, `c` of the one that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) start: i64,
+    pub(super) submit: Option<i64>,
+    pub(super) placed: u64,
+    pub(super) allocation: Allocation,
+    pub(super) assigned: Assigned,
+}
+
+/// Reads the message of a `u`, `c` or `e`.
+pub(super) fn part(message: &[u8], gpus: &GpuNames) -> Result<Part, Reason> {
+    let message = Message::read(message, gpus)?;
+    let allocation = Allocation::read(&message, &Request::read(&message)?, gpus)?;
+    Ok(Part {
+        start: whole(Key::Start.name(), message.required(Key::Start)?, epoch, SECONDS)?,
+        submit: message.optional(Key::Ctime, epoch, SECONDS)?,
+        placed: placed(message.get(Key::ExecHost), message.get(Key::ExecVnode)),
+        allocation,
+        assigned: assigned(&message, &allocation)?,
     })
 }
 
@@ -112,23 +216,10 @@ fn given(text: Option<&[u8]>) -> Option<&BStr> {
     text.filter(|text| !text.is_empty()).map(BStr::new)
 }
 
-fn required<'a>(message: &Message<'a>, key: Key) -> Result<&'a [u8], Reason> {
-    message.get(key).ok_or(Reason::Missing { field: key.name() })
-}
-
 /// A value that never has a space: otherwise a key that is not known stands in it.
 fn word<'a>(message: &Message<'a>, key: Key) -> Result<&'a [u8], Reason> {
-    let value = required(message, key)?;
+    let value = message.required(key)?;
     if value.contains(&b' ') { Err(refused(key.name(), value, "one word")) } else { Ok(value) }
-}
-
-fn optional<'a, T>(
-    message: &Message<'a>,
-    key: Key,
-    grammar: fn(&'a [u8]) -> nom::IResult<&'a [u8], T>,
-    expected: &'static str,
-) -> Result<Option<T>, Reason> {
-    message.get(key).map(|text| whole(key.name(), text, grammar, expected)).transpose()
 }
 
 /// The project without its quotes, which it has only if it has a space. The server lets no quote into a project's name.
@@ -177,142 +268,16 @@ fn date_disagrees(written: i64, end: i64) -> bool {
     end.checked_sub(written).is_none_or(|ahead| !(-FARTHEST_ZONE..=FARTHEST_ZONE).contains(&ahead))
 }
 
-/// What was asked for, in all forms.
-#[derive(Debug, Clone, Copy, Default)]
-struct Request {
-    ncpus: Option<u64>,
-    nodect: Option<u64>,
-    ngpus: Option<u64>,
-    mem: Option<u64>,
-    nodes: Option<NodesRequest>,
-    cray: Option<Cray>,
-}
-
-/// Cray: the job proper runs where `exec_vnode` does not tell.
-#[derive(Debug, Clone, Copy)]
-struct Cray {
-    cores: u64,
-    nodes: Option<u64>,
-}
-
-impl Request {
-    fn read(message: &Message<'_>) -> Result<Self, Reason> {
-        let number = |resource: Resource| {
-            message.requested(resource).map(|text| whole(resource.name(), text, uint, A_NUMBER)).transpose()
-        };
-        let nodes = [Resource::Nodes, Resource::Neednodes]
-            .into_iter()
-            .find_map(|resource| Some((resource, message.requested(resource)?)))
-            .map(|(resource, text)| {
-                whole(resource.name(), text, nodes_request, "a request like 2:ppn=4:gpus=1")
-            })
-            .transpose()?;
-        let mem = message
-            .requested(Resource::Mem)
-            .map(|text| whole(Resource::Mem.name(), text, size, "a size like 10gb"))
-            .transpose()?;
-        let cray = match number(Resource::Mppwidth)? {
-            None => None,
-            Some(width) => {
-                let depth = number(Resource::Mppdepth)?.unwrap_or(1).max(1);
-                let on_a_node = number(Resource::Mppnppn)?.filter(|&count| count > 0);
-                let cores = width.checked_mul(depth).ok_or_else(|| {
-                    refused(
-                        Resource::Mppwidth.name(),
-                        message.requested(Resource::Mppwidth).unwrap_or_default(),
-                        "a number of cores",
-                    )
-                })?;
-                Some(Cray { cores, nodes: on_a_node.map(|count| width.div_ceil(count)) })
-            }
-        };
-        Ok(Self {
-            ncpus: number(Resource::Ncpus)?,
-            nodect: number(Resource::Nodect)?,
-            ngpus: number(Resource::Ngpus)?,
-            mem,
-            nodes,
-            cray,
-        })
-    }
-
-    fn as_requested(&self) -> Requested {
-        let gpus = self.nodes.map(|nodes| nodes.gpus).filter(|&gpus| gpus > 0);
-        Requested {
-            cores: self.cray.map(|cray| cray.cores).or(self.ncpus).or(self.nodes.map(|nodes| nodes.cores)),
-            nodes: match self.cray {
-                Some(cray) => cray.nodes,
-                None => self.nodect.or(self.nodes.map(|nodes| nodes.nodes)),
-            },
-            gpus: self.ngpus.or(gpus),
-            mem_bytes: self.mem,
-        }
-    }
-}
-
-/// What was given.
-#[derive(Debug, Clone, Copy, Default)]
-struct Allocation {
-    cores: Option<u64>,
-    nodes: Option<u64>,
-    gpus: Option<u64>,
-    mem_bytes: Option<u64>,
-}
-
-impl Allocation {
-    fn read(message: &Message<'_>, request: &Request) -> Result<Self, Reason> {
-        let hosts = optional(message, Key::ExecHost, exec_host, "hosts like n01/0*4+n02/0")?;
-        let vnodes =
-            optional(message, Key::ExecVnode, exec_vnode, "vnodes like (n01:ncpus=4)+(n02:ncpus=4)")?;
-        let slots = optional(message, Key::Slots, uint, A_NUMBER)?;
-        let listed_slots = hosts.as_ref().map(|hosts| hosts.slots);
-        let listed_hosts = hosts.map(super::allocation::Hosts::hosts);
-        if let Some(cray) = request.cray {
-            // exec_host and exec_vnode are the login node that starts the job.
-            return Ok(Self {
-                cores: Some(cray.cores),
-                nodes: cray.nodes,
-                gpus: vnodes.map(|vnodes| vnodes.ngpus),
-                mem_bytes: request.mem,
-            });
-        }
-        Ok(match vnodes {
-            Some(vnodes) => Self {
-                cores: vnodes.ncpus.or(request.ncpus),
-                gpus: Some(vnodes.ngpus),
-                mem_bytes: vnodes.mem.or(request.mem),
-                nodes: listed_hosts.or_else(|| Some(vnodes.hosts())),
-            },
-            None => Self {
-                cores: slots.or(listed_slots).or(request.ncpus),
-                gpus: request.nodes.map(|nodes| nodes.gpus).or(request.ngpus),
-                mem_bytes: request.mem,
-                nodes: listed_hosts.or(request.nodect),
-            },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn gpus() -> GpuNames {
+        GpuNames(vec![(*b"ngpus").into()])
+    }
+
     fn message(text: &str) -> Message<'_> {
-        Message::read(text.as_bytes()).unwrap()
-    }
-
-    fn request(text: &str) -> Result<Requested, Reason> {
-        Request::read(&message(&format!("queue=q start=1 {text} end=2")))
-            .map(|request| request.as_requested())
-    }
-
-    /// Cores, nodes, GPUs, memory.
-    fn allocation(text: &str) -> (Option<u64>, Option<u64>, Option<u64>, Option<u64>) {
-        let text = format!("queue=q start=1 {text} end=2");
-        let message = message(&text);
-        let Allocation { cores, nodes, gpus, mem_bytes } =
-            Allocation::read(&message, &Request::read(&message).unwrap()).unwrap();
-        (cores, nodes, gpus, mem_bytes)
+        Message::read(text.as_bytes(), &gpus()).unwrap()
     }
 
     #[test]
@@ -337,49 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_in_resource_list() {
-        let asked =
-            "Resource_List.mem=9gb Resource_List.ncpus=6 Resource_List.ngpus=3 Resource_List.nodect=1";
-        let expected =
-            Requested { cores: Some(6), nodes: Some(1), gpus: Some(3), mem_bytes: Some(9_663_676_416) };
-        assert_eq!(request(asked), Ok(expected));
-        let torque = "Resource_List.nodes=2:ppn=4:gpus=1 Resource_List.neednodes=9";
-        let expected = Requested { cores: Some(8), nodes: Some(2), gpus: Some(2), mem_bytes: None };
-        assert_eq!(request(torque), Ok(expected));
-        assert_eq!(request("Resource_List.foo=1"), Ok(Requested::default()));
-        assert_eq!(request("Resource_List.mem=much").unwrap_err().code(), "value");
-        let wide = "Resource_List.mppwidth=18446744073709551615 Resource_List.mppdepth=2";
-        assert_eq!(request(wide).unwrap_err().code(), "value");
-    }
-
-    #[test]
-    fn what_was_given_is_in_exec_vnode_and_else_in_the_next_best() {
-        let asked = "Resource_List.mem=1kb Resource_List.ncpus=99 Resource_List.nodect=77";
-        let of = |given: &str| allocation(&format!("{given} {asked}"));
-        assert_eq!(
-            of("exec_host=n1/0*0 exec_vnode=(n1[0]:ncpus=2:ngpus=1:mem=4kb+n1[1]:ncpus=3)"),
-            (Some(5), Some(1), Some(1), Some(4096))
-        );
-        assert_eq!(of("exec_vnode=(n1[0]:ncpus=2)+(n2:ncpus=1)"), (Some(3), Some(2), Some(0), Some(1024)));
-        assert_eq!(of("exec_host=a/0-3+b/1"), (Some(5), Some(2), None, Some(1024)));
-        assert_eq!(of(""), (Some(99), Some(77), None, Some(1024)));
-        assert_eq!(allocation(""), (None, None, None, None));
-    }
-
-    #[test]
-    fn the_login_node_of_a_cray_is_not_what_was_given() {
-        let given = "exec_host=nid7/24 exec_vnode=(login:ncpus=1)";
-        assert_eq!(
-            allocation(&format!("{given} Resource_List.mppnppn=2 Resource_List.mppwidth=33")),
-            (Some(33), Some(17), Some(0), None)
-        );
-        assert_eq!(
-            allocation(&format!("{given} Resource_List.mppdepth=4 Resource_List.mppwidth=8")),
-            (Some(32), None, Some(0), None)
-        );
-    }
-
-    #[test]
     fn projects_are_unquoted_and_hold_no_quotes() {
         let of = |text: &str| {
             let text = format!("user=u group=g project={text} jobname=j queue=q");
@@ -391,5 +313,43 @@ mod tests {
         assert_eq!(of("victim\"").unwrap_err().code(), "value");
         let torque = "user=u group=g account=\"a\" project=b jobname=j queue=q start=1 owner=u@h";
         assert_eq!(project(&message(torque)).unwrap_err().code(), "value");
+    }
+
+    const S: &str = "user=a group=g account=\"x start=9 exec_host=z/0\" jobname=j queue=q ctime=1 qtime=2 etime=3 start=4 \
+                     exec_host=n1/0*2 exec_vnode=(n1:ncpus=2) Resource_List.ncpus=2 Resource_List.walltime=01:00:30 \
+                     resource_assigned.ncpus=8";
+
+    #[test]
+    fn a_start_is_read_as_far_as_it_is_needed() {
+        let read = started(S.as_bytes(), &gpus(), true).unwrap();
+        assert_eq!((read.start, read.submit, read.number, read.limit), (4, Some(1), None, Some(3630)));
+        assert_eq!(read.placed, placed(Some(b"n1/0*2"), Some(b"(n1:ncpus=2)")));
+        assert_eq!(read.assigned.cores, Some(8));
+        assert_eq!(started(S.as_bytes(), &gpus(), false).unwrap().assigned, Assigned::default());
+        let torque = S.replace(" start=4", " start_count=2 start=4");
+        assert_eq!(started(torque.as_bytes(), &gpus(), false).unwrap().number, Some(2));
+        for broken in ["", "user=a group=g account=\"x", "user=a group=g jobname=j queue=q ctime=1"] {
+            assert!(started(broken.as_bytes(), &gpus(), false).is_err(), "{broken}");
+        }
+        assert!(started(S.replace(" start=4", " start=soon").as_bytes(), &gpus(), false).is_err());
+    }
+
+    #[test]
+    fn where_a_run_is_placed_is_known_by_hosts_and_vnodes() {
+        let both = placed(Some(b"a"), Some(b"b"));
+        assert_eq!(both, placed(Some(b"a"), Some(b"b")));
+        assert!(
+            both != placed(Some(b"ab"), None)
+                && both != placed(None, Some(b"ab"))
+                && both != placed(Some(b"b"), Some(b"a"))
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_run_has_its_own_allocation() {
+        let read = part(S.as_bytes(), &gpus()).unwrap();
+        assert_eq!((read.start, read.allocation.cores, read.allocation.nodes), (4, Some(2), Some(1)));
+        assert_eq!(read.assigned.cores, Some(8));
+        assert!(part(b"user=a group=g jobname=j queue=q", &gpus()).is_err());
     }
 }

@@ -5,8 +5,10 @@
 //! that was already passed is text. Where the text would also be a record if it were cut elsewhere, it is refused, not guessed.
 
 use super::key::{Key, key};
+use super::value::whole;
 use crate::run::{Reason, bounded};
 use memchr::memchr_iter;
+use nom::Parser;
 use std::borrow::Cow;
 
 /// A key with its value, as it stands: quotes included.
@@ -171,7 +173,6 @@ pub(super) fn unquote(key: Key, value: &[u8]) -> &[u8] {
 pub(super) enum Resource {
     Ncpus,
     Nodect,
-    Ngpus,
     Mem,
     Nodes,
     Neednodes,
@@ -190,7 +191,6 @@ impl Resource {
         Some(match name {
             b"ncpus" => Self::Ncpus,
             b"nodect" => Self::Nodect,
-            b"ngpus" => Self::Ngpus,
             b"mem" => Self::Mem,
             b"nodes" => Self::Nodes,
             b"neednodes" => Self::Neednodes,
@@ -206,7 +206,6 @@ impl Resource {
         match self {
             Self::Ncpus => "Resource_List.ncpus",
             Self::Nodect => "Resource_List.nodect",
-            Self::Ngpus => "Resource_List.ngpus",
             Self::Mem => "Resource_List.mem",
             Self::Nodes => "Resource_List.nodes",
             Self::Neednodes => "Resource_List.neednodes",
@@ -235,23 +234,70 @@ fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
 }
 
-/// The values of an `E` or `R` message.
+/// The names of the resources that count GPUs: `ngpus`, and what a site may have in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GpuNames(pub(super) Vec<Box<[u8]>>);
+
+impl GpuNames {
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        self.0.iter().position(|known| **known == *name)
+    }
+
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        self.place(name).is_some()
+    }
+}
+
+/// The values of resources that count GPUs, each with its name's place. Nearly all sites have one such resource.
+#[derive(Debug, Clone, Default)]
+struct Gpus<'a> {
+    first: Option<(usize, &'a [u8])>,
+    others: Vec<(usize, &'a [u8])>,
+}
+
+impl<'a> Gpus<'a> {
+    /// False if there is one of that name already.
+    fn put(&mut self, name: usize, value: &'a [u8]) -> bool {
+        if self.iter().any(|(known, _)| known == name) {
+            return false;
+        }
+        match &mut self.first {
+            None => self.first = Some((name, value)),
+            Some(_) => self.others.push((name, value)),
+        }
+        true
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
+        self.first.iter().chain(&self.others).copied()
+    }
+}
+
+/// The values of a message.
 #[derive(Debug, Clone)]
 pub(super) struct Message<'a> {
     /// From the first `Resource_List.` to the end of the last one's value.
     resources: &'a [u8],
     values: [Option<&'a [u8]>; Key::COUNT],
     requested: [Option<&'a [u8]>; Resource::COUNT],
+    requested_gpus: Gpus<'a>,
+    assigned_ncpus: Option<&'a [u8]>,
+    assigned_mem: Option<&'a [u8]>,
+    assigned_gpus: Gpus<'a>,
     walltime: Option<&'a [u8]>,
 }
 
 impl<'a> Message<'a> {
     /// Reads all of a message.
-    pub(super) fn read(message: &'a [u8]) -> Result<Self, Fault<'a>> {
+    pub(super) fn read(message: &'a [u8], gpus: &GpuNames) -> Result<Self, Fault<'a>> {
         let mut read = Self {
             resources: b"",
             values: [None; Key::COUNT],
             requested: [None; Resource::COUNT],
+            requested_gpus: Gpus::default(),
+            assigned_ncpus: None,
+            assigned_mem: None,
+            assigned_gpus: Gpus::default(),
             walltime: None,
         };
         let mut first_resource = None;
@@ -263,10 +309,28 @@ impl<'a> Message<'a> {
                         .get_or_insert(offset_in(message, resource).saturating_sub("Resource_List.".len()));
                     let end = offset_in(message, value).saturating_add(value.len());
                     read.resources = message.get(start..end).unwrap_or_default();
-                    Resource::of(resource).and_then(|it| read.requested.get_mut(it as usize))
+                    match Resource::of(resource) {
+                        Some(known) => read.requested.get_mut(known as usize),
+                        None => match gpus.place(resource) {
+                            Some(name) if !read.requested_gpus.put(name, value) => {
+                                return Err(Fault::Again(key, value));
+                            }
+                            _ => None,
+                        },
+                    }
                 }
                 Key::Used if resource == b"walltime" => Some(&mut read.walltime),
                 Key::Used => None,
+                Key::Assigned => match resource {
+                    b"ncpus" => Some(&mut read.assigned_ncpus),
+                    b"mem" => Some(&mut read.assigned_mem),
+                    _ => match gpus.place(resource) {
+                        Some(name) if !read.assigned_gpus.put(name, value) => {
+                            return Err(Fault::Again(key, value));
+                        }
+                        _ => None,
+                    },
+                },
                 _ => read.values.get_mut(key as usize),
             };
             if let Some(slot) = slot
@@ -283,9 +347,44 @@ impl<'a> Message<'a> {
         self.values.get(key as usize).copied().flatten()
     }
 
+    /// The value of a key that every record has.
+    pub(super) fn required(&self, key: Key) -> Result<&'a [u8], Reason> {
+        self.get(key).ok_or(Reason::Missing { field: key.name() })
+    }
+
+    /// What a key's value says; `None` where the key is not there.
+    pub(super) fn optional<T>(
+        &self,
+        key: Key,
+        grammar: impl Parser<&'a [u8], Output = T, Error = nom::error::Error<&'a [u8]>>,
+        expected: &'static str,
+    ) -> Result<Option<T>, Reason> {
+        self.get(key).map(|text| whole(key.name(), text, grammar, expected)).transpose()
+    }
+
     /// What was asked for, without quotes.
     pub(super) fn requested(&self, resource: Resource) -> Option<&'a [u8]> {
         self.requested.get(resource as usize).copied().flatten().map(|value| unquote(Key::Requested, value))
+    }
+
+    /// What was asked for of each resource that counts GPUs, without quotes.
+    pub(super) fn requested_gpus(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.requested_gpus.iter().map(|(_, value)| unquote(Key::Requested, value))
+    }
+
+    /// `resource_assigned.ncpus`.
+    pub(super) fn assigned_ncpus(&self) -> Option<&'a [u8]> {
+        self.assigned_ncpus.map(|value| unquote(Key::Assigned, value))
+    }
+
+    /// `resource_assigned.mem`.
+    pub(super) fn assigned_mem(&self) -> Option<&'a [u8]> {
+        self.assigned_mem.map(|value| unquote(Key::Assigned, value))
+    }
+
+    /// `resource_assigned` of each resource that counts GPUs.
+    pub(super) fn assigned_gpus(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.assigned_gpus.iter().map(|(_, value)| unquote(Key::Assigned, value))
     }
 
     /// All that was asked for, as it stands: see [`resource`].
@@ -303,6 +402,10 @@ impl<'a> Message<'a> {
 mod tests {
     use super::*;
     use bstr::ByteSlice;
+
+    fn gpus() -> GpuNames {
+        GpuNames(vec![(*b"ngpus").into()])
+    }
 
     fn tokens(message: &str) -> Vec<(Key, &str)> {
         Tokens::new(message.as_bytes())
@@ -323,7 +426,7 @@ mod tests {
     fn any_resource_is_found_by_its_name() {
         let text = "user=u group=g jobname=j queue=q start=2 Resource_List.job_priority=premium Resource_List.ncpus=3 \
                     Resource_List.note=\"a b; x=1\" Resource_List.other='say \"x\" y' session=4 end=5 resources_used.mem=6kb";
-        let list = Message::read(text.as_bytes()).unwrap().resources();
+        let list = Message::read(text.as_bytes(), &gpus()).unwrap().resources();
         assert!(
             list.starts_with(b"Resource_List.job_priority=") && list.ends_with(b"y'"),
             "{}",
@@ -335,7 +438,7 @@ mod tests {
         assert_eq!(of("note"), Some("a b; x=1"));
         assert_eq!(of("other"), Some("say \"x\" y"));
         assert_eq!((of("mem"), of("job"), of("")), (None, None, None));
-        assert_eq!(Message::read(b"user=u group=g jobname=j queue=q").unwrap().resources(), b"");
+        assert_eq!(Message::read(b"user=u group=g jobname=j queue=q", &gpus()).unwrap().resources(), b"");
         assert_eq!(resource(b"", b"ncpus"), None);
     }
 
@@ -490,9 +593,9 @@ mod tests {
     #[test]
     fn what_counts_stands_once() {
         let message = b"queue=q start=1 Resource_List.ncpus=1 Resource_List.ncpus=2 end=2";
-        assert_eq!(Message::read(message).err(), Some(Fault::Again(Key::Requested, b"2")));
+        assert_eq!(Message::read(message, &gpus()).err(), Some(Fault::Again(Key::Requested, b"2")));
         let message = b"end=2 Exit_status=0 resources_used.walltime=00:01 resources_used.walltime=00:02";
-        assert_eq!(Message::read(message).err(), Some(Fault::Again(Key::Used, b"00:02")));
+        assert_eq!(Message::read(message, &gpus()).err(), Some(Fault::Again(Key::Used, b"00:02")));
     }
 
     #[test]

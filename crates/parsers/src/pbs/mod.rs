@@ -34,6 +34,9 @@
 //! ```
 
 mod allocation;
+mod counts;
+mod event;
+mod fold;
 mod frame;
 mod job;
 mod key;
@@ -42,11 +45,15 @@ mod record;
 mod releases;
 mod value;
 
+pub use event::Events;
+pub use fold::{Amendment, Change, Changed, Counts, Fold, FoldOptions, LoadError, OpenRun, OpenState};
 pub use releases::Releases;
 
 use crate::run::{Frame, Note, NoteKind, Place, Quarantined, Reason, Run, bounded};
 use bstr::ByteSlice;
 use frame::{Framed, Frames, MAX_RECORD, Piece};
+use job::Ended;
+use message::GpuNames;
 use record::{Record, Subject};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -87,22 +94,72 @@ pub(crate) fn size(text: &[u8]) -> Option<u64> {
     value::whole("Resource_List", text, value::size, "a size like 10gb").ok()
 }
 
-/// Reads blocks of an accounting log. It has no options yet.
-#[derive(Debug, Clone, Default)]
+/// How an accounting log is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Reader {}
+pub struct Options {
+    /// The names of the resources that count GPUs: `ngpus`, or what a site has in its place (`gpus`, `naccelerators`). Their
+    /// numbers are added. TORQUE's are in its `nodes` requests.
+    pub gpu_resources: Vec<String>,
+    /// Read what exclusive placement takes from other jobs ([`Run::assigned`]): only where a formula names it, since then every
+    /// run is amended whose start was seen.
+    pub assigned: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { gpu_resources: vec!["ngpus".to_owned()], assigned: false }
+    }
+}
+
+/// Reads blocks of an accounting log.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    gpus: GpuNames,
+    assigned: bool,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new(&Options::default())
+    }
+}
 
 impl Reader {
+    /// A reader with these options.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        let names = options.gpu_resources.iter().map(|name| name.as_bytes().into());
+        Self { gpus: GpuNames(names.collect()), assigned: options.assigned }
+    }
+
     /// Reads the records in `text[body]` and hands each to `visit`, in their order. Nothing is left out: the texts of the frames and
     /// the newlines behind them are `text[body]`. A `body` outside of `text` has no frames.
     ///
     /// - `text[body]` consists of whole records, as [`cut`] gives them; `text[..body.start]` is the record before it (see [`last_record`]), or
     ///   more of the log from some record's start on. It is looked at only to see whether that record is torn. Nothing after `body` is needed.
-    /// - `base_offset` is the offset of `body.start` in the source, as given to `releases`, which has scanned this body already.
     /// - `last` says that `body` ends at the end of the file: a record that is not complete there is [`Reason::CutOff`], to be read
     ///   when the file has grown. That is a line without its newline, or an open quote (a newline in an account, half written).
+    /// - `events` is cleared, and filled with what the records say to [`Fold::block`].
     ///
-    /// Places are counted from `body.start`.
+    /// Places are counted from `body.start`. Each `E` and `R` is read by itself: what other records say of the run, only the fold
+    /// knows.
+    pub fn frames<'a>(
+        &self,
+        text: &'a [u8],
+        body: Range<usize>,
+        last: bool,
+        events: &mut Events,
+        visit: &mut dyn FnMut(Frame<'a>),
+    ) {
+        events.clear();
+        self.walk(text, body, last, |_, _| false, Some(events), visit);
+    }
+
+    /// As [`Reader::frames`], with the runs of which nodes were released marked by what `releases` has scanned ([`Finding::NodeRelease`]),
+    /// and nothing for the fold. `base_offset` is the offset of `body.start` in the source, as given to `releases`.
+    ///
+    /// [`Finding::NodeRelease`]: crate::Finding::NodeRelease
     pub fn read<'a>(
         &self,
         text: &'a [u8],
@@ -112,21 +169,112 @@ impl Reader {
         releases: &Releases,
         visit: &mut dyn FnMut(Frame<'a>),
     ) {
+        let released = |id: &[u8], offset: usize| {
+            releases.released_before(id, base_offset.saturating_add(offset as u64))
+        };
+        self.walk(text, body, last, released, None, visit);
+    }
+
+    /// The run of one `E` or `R` once more, by its text, as [`Reader::frames`] gave it: to amend it.
+    #[must_use]
+    pub fn run<'a>(&self, text: &'a [u8], place: Place) -> Option<Run<'a>> {
+        let Place { offset, line, .. } = place;
+        let framed = Framed { piece: Piece::Record, text, offset, line, terminated: true };
+        match self.understand(framed, |_, _| false) {
+            Ok(Understood::Run(ended)) => Some(ended.run),
+            _ => None,
+        }
+    }
+
+    fn walk<'a>(
+        &self,
+        text: &'a [u8],
+        body: Range<usize>,
+        last: bool,
+        released: impl Fn(&[u8], usize) -> bool,
+        mut events: Option<&mut Events>,
+        visit: &mut dyn FnMut(Frame<'a>),
+    ) {
         let before = text.get(..body.start).and_then(frame::last_piece).map(|(_, framed)| framed);
         let body = text.get(body).unwrap_or_default();
         let mut previous =
-            before.map_or(Neighbour::Whole, |framed| neighbour(&understand(framed, |_| false)));
+            before.map_or(Neighbour::Whole, |framed| neighbour(&self.understand(framed, |_, _| false)));
         for framed in Frames::new(body) {
-            let offset = base_offset.saturating_add(framed.offset as u64);
-            let understood = understand(framed, |id| releases.released_before(id, offset));
+            let understood = self.understand(framed, &released);
             if framed.piece == Piece::Blank {
+                if let Some(events) = &mut events {
+                    events.push(framed.text, None);
+                }
                 visit(frame(framed, understood, Neighbour::Whole, false));
                 continue;
             }
-            let before = std::mem::replace(&mut previous, neighbour(&understood));
+            let before = previous;
+            if !was_cut_by_the_server(framed) {
+                previous = neighbour(&understood);
+            }
             let end = framed.offset.saturating_add(framed.text.len());
             let at_end = last && end.saturating_add(1) >= body.len();
-            visit(frame(framed, understood, before, at_end));
+            let Some(events) = &mut events else {
+                visit(frame(framed, understood, before, at_end));
+                continue;
+            };
+            let said = match &understood {
+                Ok(Understood::Run(ended)) => event::of_run(ended),
+                Ok(Understood::Letter(record)) => {
+                    event::of_letter(record, || before.is_torn(), &self.gpus, self.assigned)
+                }
+                Ok(Understood::Other(_)) | Err(_) => None,
+            };
+            let frame = frame(framed, understood, before, at_end);
+            events.push(
+                framed.text,
+                match &frame {
+                    // It is read again when the file has grown.
+                    Frame::Quarantined(Quarantined { reason: Reason::CutOff, .. }) => None,
+                    Frame::Quarantined(_) => event::of_torn(framed.text),
+                    _ => said,
+                },
+            );
+            visit(frame);
+        }
+    }
+
+    /// Reads one piece, whatever stands beside it.
+    fn understand<'a>(
+        &self,
+        framed: Framed<'a>,
+        released: impl Fn(&[u8], usize) -> bool,
+    ) -> Result<Understood<'a>, Reason> {
+        let text = framed.text;
+        match framed.piece {
+            Piece::Blank => return Ok(Understood::Other(NoteKind::Blank)),
+            _ if text.len() > MAX_RECORD => return Err(Reason::TooLong),
+            Piece::Stray | Piece::Fragment => return Err(Reason::NotARecord),
+            Piece::Torn => {
+                let tail = text.get(text.len().saturating_sub(32)..).unwrap_or_default();
+                return Err(Reason::Value {
+                    field: Cow::Borrowed(TWO_RECORDS),
+                    found: bounded(tail),
+                    expected: "its end: another record begins behind it on its line, as after a crash",
+                });
+            }
+            Piece::Record => {}
+        }
+        let (_, record) = record::record(text).map_err(|_| Reason::Missing { field: "id" })?;
+        if !matches!(record.letter, b'E' | b'R') {
+            return Ok(Understood::Letter(record));
+        }
+        let is_empty = record.message.is_empty();
+        match record::subject(record.id) {
+            Some(Subject::Reservation) => Ok(Understood::Other(NoteKind::Reservation)),
+            Some(Subject::Job(..)) if is_empty && record.letter == b'R' => Ok(Understood::Letter(record)),
+            Some(Subject::Job(..)) if is_empty => Err(Reason::Missing { field: "user" }),
+            Some(Subject::Job(kind, server)) => {
+                let released = released(record.id, framed.offset);
+                job::run(&record, kind, server, released, text, place(framed), &self.gpus)
+                    .map(Understood::Run)
+            }
+            None => Err(value::refused("id", record.id, "a job's id, like 123.server or 123[4].server")),
         }
     }
 }
@@ -134,44 +282,10 @@ impl Reader {
 /// A piece that was understood.
 #[derive(Debug)]
 enum Understood<'a> {
-    Run(Run<'a>),
-    /// Another letter than `E` and `R`: its message is not read.
+    Run(Ended<'a>),
+    /// Another letter than `E` and `R`, or an `R` without a message.
     Letter(Record<'a>),
     Other(NoteKind),
-}
-
-/// Reads one piece, whatever stands beside it.
-fn understand<'a>(framed: Framed<'a>, released: impl Fn(&[u8]) -> bool) -> Result<Understood<'a>, Reason> {
-    let text = framed.text;
-    match framed.piece {
-        Piece::Blank => return Ok(Understood::Other(NoteKind::Blank)),
-        _ if text.len() > MAX_RECORD => return Err(Reason::TooLong),
-        Piece::Stray => return Err(Reason::NotARecord),
-        Piece::Record => {}
-    }
-    let (_, record) = record::record(text).map_err(|_| Reason::Missing { field: "id" })?;
-    if let Some(second) = frame::second_start(text) {
-        return Err(Reason::Value {
-            field: Cow::Borrowed(TWO_RECORDS),
-            found: bounded(text.get(second..).unwrap_or_default()),
-            expected: "one record: a crash left part of it, and another one on its line",
-        });
-    }
-    if !matches!(record.letter, b'E' | b'R') {
-        return Ok(Understood::Letter(record));
-    }
-    let is_empty = record.message.is_empty();
-    match record::subject(record.id) {
-        Some(Subject::Reservation) => Ok(Understood::Other(NoteKind::Reservation)),
-        Some(Subject::Job(..)) if is_empty && record.letter == b'R' => {
-            Ok(Understood::Other(NoteKind::EmptyRerun))
-        }
-        Some(Subject::Job(..)) if is_empty => Err(Reason::Missing { field: "user" }),
-        Some(Subject::Job(kind, server)) => {
-            job::run(&record, kind, server, released(record.id), text, place(framed)).map(Understood::Run)
-        }
-        None => Err(value::refused("id", record.id, "a job's id, like 123.server or 123[4].server")),
-    }
 }
 
 /// What the piece before an `E` or `R` says of it.
@@ -201,6 +315,28 @@ fn neighbour<'a>(understood: &Result<Understood<'a>, Reason>) -> Neighbour<'a> {
     }
 }
 
+/// True for a piece behind which, on its line, no text of a user can begin: the record stops before any of it. Behind the
+/// beginning of an account a user can imitate all: the start of another record, of which the rest of the real one is the end.
+///
+/// What follows is judged by the piece before this one, of which this one may itself be a part.
+fn was_cut_by_the_server(framed: Framed<'_>) -> bool {
+    if framed.piece != Piece::Torn {
+        return framed.piece == Piece::Fragment;
+    }
+    let written_by_users: [&[u8]; 5] =
+        [b"gridname=", b"account=", b"project=", b"accounting_id=", b"jobname="];
+    match record::record(framed.text) {
+        Err(_) => true, // in the middle of date, letter or id
+        Ok((_, record)) => match record.letter {
+            b'C' | b'T' | b'r' | b'D' | b'L' => true,
+            b'Q' | b'S' | b's' | b'E' | b'R' | b'u' | b'c' | b'e' => {
+                written_by_users.iter().all(|key| !record.message.contains_str(key))
+            }
+            _ => false,
+        },
+    }
+}
+
 /// Makes the frame of a piece, with what stands before it and behind it.
 fn frame<'a>(
     framed: Framed<'a>,
@@ -214,7 +350,8 @@ fn frame<'a>(
         Err(Reason::TooLong) => Reason::TooLong,
         _ if at_end && (!framed.terminated || may_go_on(&understood)) => Reason::CutOff,
         Ok(Understood::Run(_)) if before.is_torn() => Reason::BesideTorn,
-        Ok(Understood::Run(run)) => return Frame::Run(run),
+        Ok(Understood::Run(ended)) => return Frame::Run(ended.run),
+        Ok(Understood::Letter(Record { letter: b'R', .. })) => return note(NoteKind::EmptyRerun),
         Ok(Understood::Letter(record)) => return note(NoteKind::Letter(record.letter)),
         Ok(Understood::Other(kind)) => return note(kind),
         Err(reason) => reason,
@@ -245,4 +382,5 @@ fn is_tear(reason: &Reason) -> bool {
     }
 }
 
+/// The field of a reason that says that a record stops where another one begins.
 const TWO_RECORDS: &str = "record";

@@ -11,6 +11,10 @@ use std::borrow::Cow;
 
 use crate::run::{Reason, bounded};
 
+pub(super) const A_NUMBER: &str = "a number";
+pub(super) const SECONDS: &str = "seconds since 1970";
+pub(super) const A_DURATION: &str = "hours:minutes:seconds";
+
 /// Reads all of `text`, or says what was expected.
 pub(super) fn whole<'a, T>(
     name: &'static str,
@@ -76,7 +80,7 @@ fn digits<'a>(count: usize) -> impl Parser<&'a [u8], Output = u32, Error = nom::
 
 /// `MM/DD/YYYY HH:MM:SS` as seconds since the epoch, taken for UTC. It is the server's local time and has no zone: good for
 /// checks and for order, no more.
-pub(super) fn date(input: &[u8]) -> IResult<&[u8], i64> {
+fn date(input: &[u8]) -> IResult<&[u8], i64> {
     let day = (terminated(digits(2), char('/')), terminated(digits(2), char('/')), digits(4));
     let time = (terminated(digits(2), char(':')), terminated(digits(2), char(':')), digits(2));
     map_opt((terminated(day, char(' ')), time), |((month, day, year), (hour, minute, second))| {
@@ -86,6 +90,33 @@ pub(super) fn date(input: &[u8]) -> IResult<&[u8], i64> {
         Some(date.and_hms_opt(hour, minute, second)?.and_utc().timestamp())
     })
     .parse(input)
+}
+
+/// A whole text that is a [`date`].
+pub(super) fn date_of(text: &[u8]) -> Option<i64> {
+    usual_date(text).or_else(|| all_consuming(date).parse(text).ok().map(|(_, seconds)| seconds))
+}
+
+/// The shortcut for a [`date`] from 1970 on.
+fn usual_date(text: &[u8]) -> Option<i64> {
+    let [m1, m0, b'/', d1, d0, b'/', y3, y2, y1, y0, b' ', h1, h0, b':', n1, n0, b':', s1, s0] = *text else {
+        return None;
+    };
+    let digits = [m1, m0, d1, d0, y3, y2, y1, y0, h1, h0, n1, n0, s1, s0];
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let [m1, m0, d1, d0, y3, y2, y1, y0, h1, h0, n1, n0, s1, s0] =
+        digits.map(|digit| i64::from(digit.wrapping_sub(b'0')));
+    let second = s1 * 10 + s0;
+    crate::time::civil(
+        y3 * 1000 + y2 * 100 + y1 * 10 + y0,
+        m1 * 10 + m0,
+        d1 * 10 + d0,
+        h1 * 10 + h0,
+        n1 * 10 + n0,
+        if second == 60 { 59 } else { second },
+    )
 }
 
 /// A host or vnode name, up to one of the bytes that end it.
@@ -196,6 +227,20 @@ mod tests {
             ["13/01/2026 00:00:00", "02/29/2026 00:00:00", "11/23/2026 24:00:00", "1/2/2026 00:00:00"]
         {
             assert!(date(no_date.as_bytes()).is_err(), "{no_date}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_shortcut_for_dates_agrees_with_the_grammar(
+            text in "(0[0-9]|1[0-3])/[0-3][0-9]/(19[67]|20[0-9])[0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9]",
+            other in "[0-9/: ]{18,20}",
+        ) {
+            for text in [text, other] {
+                let by_grammar = all_consuming(date).parse(text.as_bytes()).ok().map(|(_, seconds)| seconds);
+                let by_grammar = by_grammar.filter(|&seconds| seconds >= 0);
+                proptest::prop_assert_eq!(usual_date(text.as_bytes()), by_grammar, "{}", text);
+            }
         }
     }
 

@@ -2,11 +2,14 @@
 
 mod blocks;
 mod expected;
+mod folds;
 mod forged;
+mod labelled;
 mod traps;
 
 use parsers::pbs::{Reader, Releases};
 use parsers::{Frame, NoteKind, Quarantined, Run};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A file under `fixtures/`.
@@ -50,6 +53,31 @@ fn run(log: &str) -> Run<'_> {
         [Frame::Run(run)] => run.clone(),
         other => panic!("expected one run, got {other:#?}"),
     }
+}
+
+/// Rows of a table by column name.
+fn table(path: &str) -> Vec<HashMap<String, String>> {
+    let text = String::from_utf8(fixture(path)).unwrap();
+    let mut lines = text.lines().map(|line| line.split('\t').map(unescape).collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    lines.map(|row| header.iter().cloned().zip(row).collect()).collect()
+}
+
+fn unescape(cell: &str) -> String {
+    let (mut text, mut chars) = (String::new(), cell.chars());
+    while let Some(char) = chars.next() {
+        text.push(match char {
+            '\\' => match chars.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                Some('r') => '\r',
+                Some(other) => other,
+                None => panic!("{cell}"),
+            },
+            other => other,
+        });
+    }
+    text
 }
 
 /// One word for a frame: `run 1.srv`, `S`, `beside-torn`, ...

@@ -11,6 +11,7 @@ use runner::ledger::Ledger;
 use runner::nightly::{self, NightError};
 use runner::plan::{Planned, plan};
 use runner::report::Report;
+use runner::signals::StopRequests;
 use runner::summary::{Summary, write_whole};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -82,14 +83,20 @@ pub(crate) fn night_failure(error: NightError) -> Failure {
     }
 }
 
-/// Cancels when the process is asked to stop; call it inside the runtime.
+/// Cancels when the process is asked to stop, and ends it when it is asked again; call it inside the runtime.
 pub(crate) fn stop_on_signal() -> Cancel {
     let cancel = Cancel::new();
     let told = cancel.clone();
     tokio::spawn(async move {
-        runner::signals::stop_requested().await;
-        say("stopping: what is in flight is finished and recorded first");
+        let mut requests = StopRequests::new();
+        requests.next().await;
+        say("stopping: what is in flight is finished and recorded first; once more stops at once");
         told.cancel();
+        requests.next().await;
+        say("stopped: what was in flight may have arrived, and the next run sees to it");
+        // Nothing is to be tidied up: the ledger stands whatever ends this process.
+        #[allow(clippy::exit, reason = "whoever asks twice does not want to wait")]
+        std::process::exit(i32::from(Exit::Unreachable.code()));
     });
     cancel
 }

@@ -51,7 +51,7 @@ pub(crate) fn sandbox(args: &cli::Sandbox) -> Result<Exit, Failure> {
             sandbox.address()
         ));
         say("stop it with Ctrl-C");
-        runner::signals::stop_requested().await;
+        runner::signals::StopRequests::new().next().await;
         sandbox.stop().await;
         Ok(Exit::Well)
     })

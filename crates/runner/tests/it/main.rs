@@ -6,6 +6,7 @@ mod adjust;
 /// Brakes, approvals in bulk, and what a person settles.
 mod brakes;
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
+mod charging;
 mod demo;
 /// Documents say what is true.
 mod documents;

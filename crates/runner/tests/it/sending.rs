@@ -287,6 +287,42 @@ fn a_run_that_is_asked_to_stop_finishes_what_is_in_flight_and_records_it() {
 }
 
 #[test]
+fn a_run_that_is_asked_twice_ends_at_once_and_the_next_one_sees_to_what_was_in_flight() {
+    let service = Service::start(Settings {
+        faults: vec!["slow-headers:60s@post*1".parse().unwrap()],
+        ..Settings::default()
+    });
+    let site = Site::new();
+    site.send_to(&service.url());
+    let started = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_amie-runner"))
+        .current_dir(site.folder.path())
+        .arg("run")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.state().posts == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing is sent");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut ask = |words: &str| {
+        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains(words)), "{words}");
+    };
+    ask("stopping: what is in flight");
+    ask("stopped: what was in flight may have arrived");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(started.elapsed() < Duration::from_secs(50), "it did not wait for the answer");
+    assert_ne!(site.run(&["run", "--wait", "20", "--summary", "summary.json"]).status, 2);
+    // Compute records are sent again, which overwrites; storage records that may have arrived wait for a person.
+    let compute = expected_records().iter().filter(|record| !record[2].is_empty()).count();
+    let summary = site.summary();
+    assert_eq!((&summary["loaded"], &summary["sending"]), (&compute.into(), &0.into()), "{summary}");
+}
+
+#[test]
 fn five_records_that_are_wrong_in_one_way_do_not_stop_the_others() {
     // The service refuses whole messages for the sake of one record, without saying which.
     let expected = expected_records();

@@ -1,5 +1,6 @@
 //! What is true of any input at all: one function for each fuzz target, shared with the replay of kept inputs (`regressions.rs`).
 
+pub(crate) mod folded;
 pub(crate) mod pbs;
 pub(crate) mod quota;
 pub(crate) mod sacct;

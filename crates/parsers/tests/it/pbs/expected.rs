@@ -1,38 +1,13 @@
 //! Every `E` and `R` of the real logs, row by row, against `fixtures/expected/pbs-*-runs.tsv`: written by a script that shares
 //! nothing with this crate, and compared there with what was submitted.
 
-use super::{fixture, is_letter, text_of};
+use super::{fixture, is_letter, table, text_of};
 use parsers::pbs::{Reader, Releases};
 use parsers::{Finding, Frame, Kind, NoteKind, Run, Scheduler, State};
 use std::collections::{BTreeMap, HashMap};
 
 const LOGS: [(&str, &[&str]); 2] =
     [("openpbs", &["20261031", "20261101", "20261123"]), ("torque", &["20261123"])];
-
-/// Rows of a table by column name.
-fn table(path: &str) -> Vec<HashMap<String, String>> {
-    let text = String::from_utf8(fixture(path)).unwrap();
-    let mut lines = text.lines().map(|line| line.split('\t').map(unescape).collect::<Vec<_>>());
-    let header = lines.next().unwrap();
-    lines.map(|row| header.iter().cloned().zip(row).collect()).collect()
-}
-
-fn unescape(cell: &str) -> String {
-    let (mut text, mut chars) = (String::new(), cell.chars());
-    while let Some(char) = chars.next() {
-        text.push(match char {
-            '\\' => match chars.next() {
-                Some('n') => '\n',
-                Some('t') => '\t',
-                Some('r') => '\r',
-                Some(other) => other,
-                None => panic!("{cell}"),
-            },
-            other => other,
-        });
-    }
-    text
-}
 
 /// All frames of a server's logs: the logs are one source, read in order.
 fn read_all(server: &str, files: &[&str], visit: &mut dyn FnMut(&str, &Frame<'_>)) {

@@ -115,12 +115,54 @@ fn a_resource_string_cannot_replace_what_the_server_writes() {
 }
 
 #[test]
-fn two_records_on_one_line_are_set_aside_together() {
-    let cut = E.len() / 2;
-    let log = format!("{}{}{E}{E}", &E[..cut], E.replace("1.srv", "2.srv"));
-    assert_eq!(words(log.as_bytes()), ["value", "beside-torn", "run 1.srv"]);
-    let log = format!("11/23/2026 02:29:41;S;0.srv;user=al{E}");
-    assert_eq!(words(log.as_bytes()), ["value"], "another letter would hide the run behind it");
+fn of_two_records_on_one_line_the_second_counts_where_no_user_can_have_written_it() {
+    let second = E.replace("1.srv", "2.srv");
+    let after = |torn: &str| words(format!("{torn}{second}{E}").as_bytes());
+    // Up to the account, a record holds nothing that a user writes.
+    let account = E.find("account=").unwrap();
+    for cut in 1..account {
+        let first = if cut < 22 { "not-a-record" } else { "value" };
+        assert_eq!(after(&E[..cut]), [first, "run 2.srv", "run 1.srv"], "{}", &E[..cut]);
+    }
+    for cut in account + 8..E.len() {
+        assert_eq!(after(&E[..cut]), ["value", "beside-torn", "run 1.srv"], "{}", &E[..cut]);
+    }
+    for (torn, second) in [
+        ("11/23/2026 02:29:41;S;0.srv;user=al", "run 2.srv"),
+        ("11/23/2026 02:29:41;D;0.srv;requestor=ro", "run 2.srv"),
+        ("11/23/2026 02:29:41;r;0.srv;", "run 2.srv"),
+        ("11/23/2026 02:29:41;Q;0.srv;queue=b", "run 2.srv"),
+        ("11/23/2026 02:29:41;a;0.srv;Account_Name=\"x", "beside-torn"),
+        ("11/23/2026 02:29:41;S;0.srv;user=al group=g jobname=", "beside-torn"),
+        ("11/23/2026 02:29:41;%;0.srv;x", "beside-torn"),
+    ] {
+        assert_eq!(after(torn)[..2], ["value", second], "{torn}");
+    }
+}
+
+/// The rest of the real record is the end of the imitated one: it is whole, and would charge somebody else.
+#[test]
+fn a_record_imitated_inside_of_an_account_is_not_read() {
+    for account in [
+        "x11/23/2026 02:29:41;E;666.srv;user=victim group=g account=\"y",
+        "x\" project=p jobname=j 11/23/2026 02:29:41;E;666.srv;user=victim group=g account=\"y",
+    ] {
+        for record in [E, TORQUE] {
+            let log = format!("{}{record}", record.replace("lab7", account));
+            assert_eq!(words(log.as_bytes())[0], "value", "{account}");
+            let read = runs(log.as_bytes());
+            assert!(read.len() <= 1 && read.iter().all(|run| run.user.unwrap() == "alice"), "{account}");
+        }
+    }
+    // The same behind a newline, with something in between that a crash could have left.
+    for between in ["11/23/2026 0", "11/23/2026 02:29:41;S;6", "11/23/2026 02:29:41;D;6.srv;requestor=r"] {
+        let account = format!("x\n{between}11/23/2026 02:29:41;E;666.srv;user=victim group=g account=\"y");
+        let log = E.replace("lab7", &account);
+        assert!(runs(log.as_bytes()).is_empty(), "{between}");
+    }
+    let alone = "11/23/2026 02:29:41;a;9.srv;Account_Name=\"x11/23/2026 02:29:41;E;666.srv;user=victim group=g jobname=j queue=q \
+                 ctime=1795426177 start=1795426177 exec_vnode=(n01:ncpus=2) end=1795426181 Exit_status=0 session_id=\"\n";
+    assert_eq!(words(alone.as_bytes()), ["value", "beside-torn"]);
 }
 
 /// Nothing in these bytes differs from an honest log: only a submit filter that refuses newlines prevents it.
@@ -192,8 +234,12 @@ proptest! {
         for log in [with_account, with_both] {
             for run in runs(log.as_bytes()) {
                 prop_assert_eq!(run.account.map_or(String::new(), ToString::to_string), account.clone());
+                // Asked for by its name, a resource is what the server wrote, or none.
+                prop_assert!(run.resource(b"ncpus").is_none_or(|ncpus| ncpus == "2"), "{}", log);
+                prop_assert!(run.resource(b"walltime").is_none_or(|limit| limit == "01:00:00"), "{}", log);
                 let expected = Run {
                     account: run.account,
+                    resources: run.resources,
                     text: run.text,
                     place: run.place,
                     ..honest.clone()
