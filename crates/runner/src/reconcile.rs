@@ -86,16 +86,24 @@ pub async fn reconcile(
     let mut found = Reconciliation::default();
     let started = std::time::Instant::now();
     let mut pause = Duration::from_millis(100);
+    // Once a run: the loads of what is no longer awaited, after a restatement.
+    let mut watched = ledger.watched_since(clock::now())?;
     loop {
         let awaiting = ledger.awaiting()?;
-        let Some(earliest) = awaiting.iter().map(|awaiting| awaiting.earliest_sent).min() else { break };
+        let earliest = awaiting.iter().map(|awaiting| awaiting.earliest_sent).chain(watched).min();
+        let Some(earliest) = earliest else { break };
         let earliest_compute = awaiting
             .iter()
             .filter(|awaiting| awaiting.usage_type == UsageType::Compute)
             .map(|awaiting| awaiting.earliest_sent)
             .min();
         let since = |sent: i64| (sent - CLOCK_SKEW).max(clock::now() - FURTHEST);
-        round(ledger, client, since(earliest), earliest_compute.map(since), cancel, &mut found).await?;
+        let loads_from = earliest_compute.into_iter().chain(watched).min().map(since);
+        let began = clock::now();
+        if round(ledger, client, since(earliest), loads_from, cancel, &mut found).await? {
+            ledger.looked_at_loads(began)?;
+            watched = None;
+        }
         let blocked = found.unreachable.is_some() || found.key_refused.is_some();
         // Loads of other types are not listed by the service: waiting for them is in vain.
         if blocked || earliest_compute.is_none() || started.elapsed() >= wait || cancel.is_cancelled() {
@@ -116,7 +124,8 @@ pub async fn reconcile(
     Ok(found)
 }
 
-/// One round of questions: failures and errors since `from`, loads of compute records since `loads_from`.
+/// One round of questions: failures and errors since `from`, loads of compute records since `loads_from`. True where
+/// all of the latter were shown.
 async fn round(
     ledger: &mut dyn Ledger,
     client: &Client,
@@ -124,7 +133,7 @@ async fn round(
     loads_from: Option<i64>,
     cancel: &Cancel,
     found: &mut Reconciliation,
-) -> Result<(), LedgerError> {
+) -> Result<bool, LedgerError> {
     let budget = RetryBudget::new(RETRIES).with_attempts(ATTEMPTS);
     // Failures first: a record that failed and was sent again may be in both lists, and the load is the newer word.
     match ask(&budget, cancel, async || client.failed().await).await {
@@ -145,12 +154,12 @@ async fn round(
         }
         Err(error) => found.problem("GET /usage/status", error),
     }
-    let Some(loads_from) = loads_from else { return Ok(()) };
+    let Some(loads_from) = loads_from else { return Ok(false) };
     let since = LoadedQuery { min_loaded_time: Some(loads_from), ..LoadedQuery::default() };
     let mut pages = client.loaded_pages(since);
     loop {
         match ask(&budget, cancel, async || pages.next().await).await {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(true),
             Ok(Some(page)) => {
                 if page.unreadable > 0 {
                     found.remarks.insert(format!("{} loaded records could not be read", page.unreadable));
@@ -159,7 +168,7 @@ async fn round(
             }
             Err(error) => {
                 found.problem("GET /usage/loaded", error);
-                return Ok(());
+                return Ok(false);
             }
         }
     }

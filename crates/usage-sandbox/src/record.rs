@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 /// The string, or `None` where the value is not one.
 pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if !quoted.contains('\\') {
+    if !quoted.as_bytes().contains(&b'\\') {
         return Some(Cow::Borrowed(quoted));
     }
     serde_json::from_str(raw.get()).ok().map(Cow::Owned)

@@ -208,8 +208,22 @@ pub(crate) struct Store {
 /// The place of what is loaded under each identity last. The table holds places only: the identities are in the versions.
 #[derive(Debug, Default)]
 struct Current {
-    places: HashTable<u32>,
+    places: HashTable<Loaded>,
     hasher: RandomState,
+}
+
+/// A place and the hash of its identity: to grow the table, and to tell most others apart, the version is not looked at.
+#[derive(Debug, Clone, Copy)]
+struct Loaded {
+    place: u32,
+    hash: u32,
+}
+
+impl Loaded {
+    /// The table goes by both ends of 64 bits.
+    fn spread(&self) -> u64 {
+        u64::from(self.hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 /// Texts that many records share, each kept once.
@@ -408,15 +422,16 @@ impl Current {
             let id = text(parcels, version.parcel, version.local_record_id);
             Some((version.usage_type, version.resource, version.time(), id))
         };
-        let hasher = &self.hasher;
-        let hash = |place: &u32| hasher.hash_one(identity(*place));
-        let same = |other: &u32| identity(*other) == identity(place);
-        match self.places.entry(hash(&place), same, hash) {
+        let [a, b, c, d, ..] = self.hasher.hash_one(identity(place)).to_le_bytes();
+        let hash = u32::from_le_bytes([a, b, c, d]);
+        let loaded = Loaded { place, hash };
+        let same = |other: &Loaded| other.hash == hash && identity(other.place) == identity(place);
+        match self.places.entry(loaded.spread(), same, Loaded::spread) {
             Entry::Vacant(vacant) => {
-                vacant.insert(place);
+                vacant.insert(loaded);
                 None
             }
-            Entry::Occupied(mut occupied) => Some(std::mem::replace(occupied.get_mut(), place)),
+            Entry::Occupied(mut occupied) => Some(std::mem::replace(occupied.get_mut(), loaded).place),
         }
     }
 }

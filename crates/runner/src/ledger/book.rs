@@ -1,13 +1,13 @@
 //! A ledger over any store: each method is one transaction around one function of [`core`](super::core).
 
 use super::core::session::{Blobs, Session};
-use super::core::{adjust, brake, confirm, ingest, moving, news, people, query, send, verify};
+use super::core::{adjust, brake, confirm, ingest, moving, news, people, query, send, verify, watch};
 use super::store::{Holding, Purpose, Store};
 use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Confirmed, Entry,
-    Fault, Find, Group, Hold, HoldEnd, Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, News,
-    Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Row, Settled, Sighting, State,
-    Totals,
+    Fault, Find, Group, Hold, HoldEnd, Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, Logged,
+    News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Reviewed, Row, Settled,
+    Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
@@ -206,6 +206,14 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.ask(|session| session.store.awaiting())
     }
 
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError> {
+        self.ask(|session| watch::watched_since(session, now))
+    }
+
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError> {
+        self.change(|session| watch::looked(session, at))
+    }
+
     fn find(&self, what: &Find, limit: usize) -> Result<Vec<Row>, LedgerError> {
         self.ask(|session| query::find(session, what, limit))
     }
@@ -251,6 +259,14 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError> {
         self.ask(|session| session.store.open_texts(after, limit))
+    }
+
+    fn events(&self, after: i64, limit: usize) -> Result<Vec<Logged>, LedgerError> {
+        self.ask(|session| session.store.events_after(after, limit))
+    }
+
+    fn texts(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, LedgerError> {
+        self.ask(|session| session.store.texts_after(after, limit))
     }
 
     fn verify(&self) -> Result<Vec<Fault>, LedgerError> {

@@ -27,7 +27,8 @@
 //! version that was sent: accepting version 1 never settles version 2. While version 1 is on the wire, of unknown fate
 //! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
 //! for [`LeaseRequest::quiet_seconds`]. After an unknown outcome it is version 1, byte for byte, that is sent again.
-//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`.
+//! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
+//! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
 //!
 //! A person may approve that a record goes on under another wire identity. Then version 2 is zero under the old one, a
 //! hold (`moving`) keeps the record itself, and when that zero is settled the row becomes pending with version 3 under
@@ -463,6 +464,19 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn awaiting(&self) -> Result<Vec<Awaiting>, LedgerError>;
 
+    /// Since when the service's loads must be looked at although nothing is awaited, because something was restated
+    /// lately: an older version may load after the newer one. Epoch seconds; `None` where there is no need.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn watched_since(&self, now: i64) -> Result<Option<i64>, LedgerError>;
+
+    /// All loads up to this time were shown to [`confirm`](Self::confirm).
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn looked_at_loads(&mut self, at: i64) -> Result<(), LedgerError>;
+
     /// Rows by key, record id or job id, at most `limit`.
     ///
     /// # Errors
@@ -527,6 +541,18 @@ pub trait Ledger: Send {
     /// # Errors
     /// Where the store fails.
     fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError>;
+
+    /// Events in their order, after a number, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn events(&self, after: i64, limit: usize) -> Result<Vec<Logged>, LedgerError>;
+
+    /// Quarantined texts in order of arrival, closed ones too, after an id, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn texts(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, LedgerError>;
 
     /// Checks every invariant on every row and replays every history; empty where all is well, at most 1,000 faults.
     ///
@@ -1007,6 +1033,15 @@ pub struct Entry {
     pub detail: String,
 }
 
+/// One thing that happened, to a row or to all rows of its chunk, batch or reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The row; `None` where it is about every row of a chunk, batch or reconciliation.
+    pub key: Option<String>,
+    /// What happened.
+    pub entry: Entry,
+}
+
 /// What an [`Entry`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -1142,6 +1177,26 @@ pub struct Quarantined {
     pub first_seen: i64,
     /// Last seen, epoch seconds.
     pub last_seen: i64,
+}
+
+/// A quarantined text, and whether a person has looked at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviewed {
+    /// The text.
+    pub text: Quarantined,
+    /// Who closed it and why; `None` while it is open.
+    pub closed: Option<ClosedText>,
+}
+
+/// How a quarantined text was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedText {
+    /// When, epoch seconds.
+    pub at: i64,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A broken invariant.

@@ -56,7 +56,8 @@ pub fn judge_load(row: &Row, load: &Load) -> LoadVerdict {
     let equal = sent.charge.rounded(places) == charge;
     if row.state == State::Loaded {
         return match row.loaded {
-            Some((before, _)) if at > before && !equal => LoadVerdict::Mismatch,
+            // In the same second, too: a load that is shown is what is charged, or was for a moment.
+            Some((before, _)) if at >= before && !equal => LoadVerdict::Mismatch,
             _ => LoadVerdict::Again,
         };
     }
@@ -67,6 +68,15 @@ pub fn judge_load(row: &Row, load: &Load) -> LoadVerdict {
     } else {
         LoadVerdict::Mismatch
     }
+}
+
+/// How many places behind the point the service is seen to keep: it shows, digit for digit, what was sent.
+///
+/// A service that writes `2` may have rounded, or may leave out zeros. Once it has shown `1.6` where 1.6 was sent, `2` is not 1.6.
+#[must_use]
+pub fn places_kept(row: &Row, load: &Load) -> Option<u8> {
+    let (sent, charge) = (row.sent?, load.charge?);
+    (sent.charge == charge).then_some(charge.places())
 }
 
 /// A record as the service shows it among the failed ones.
@@ -160,12 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_digit_for_digit_says_how_many_the_service_keeps() {
+        let row = accepted("1.60");
+        for (shown, kept) in [("1.6", Some(1)), ("2", None), ("1.61", None)] {
+            assert_eq!(places_kept(&row, &load(shown, 1_000)), kept, "{shown}");
+        }
+        let known = Load { charge_places: Some(1), ..load("2", 1_000) };
+        assert_eq!(judge_load(&row, &known), LoadVerdict::Mismatch);
+    }
+
+    #[test]
     fn a_newer_load_with_another_charge_is_an_alarm_even_after_loading() {
         let mut row = accepted("10");
         row.load(1, 2_000, Decimal::new(10, 0)).unwrap();
         assert_eq!(judge_load(&row, &load("10", 3_000)), LoadVerdict::Again);
         assert_eq!(judge_load(&row, &load("9", 1_900)), LoadVerdict::Again);
         assert_eq!(judge_load(&row, &load("9", 2_001)), LoadVerdict::Mismatch);
+        assert_eq!(judge_load(&row, &load("9", 2_000)), LoadVerdict::Mismatch, "in the same second");
     }
 
     #[test]

@@ -12,8 +12,12 @@ mod demo;
 mod documents;
 /// `explain`: every fate, with the input and without.
 mod explain;
+/// The fault matrix: every fault on every call.
+mod faults;
 /// Documents of `sacct --json`: whole, torn, refused, from a pipe, in blocks.
 mod json;
+/// Keeping a ledger: verified, exported; quarantined texts tried again and dismissed.
+mod keeping;
 /// Killed at every place where it matters, and at random: each record once, with its exact charge.
 mod kill;
 /// The ledger by itself.

@@ -162,6 +162,11 @@ impl Service {
         self.sandbox().state()
     }
 
+    /// Loads everything that is queued.
+    pub(crate) fn settle(&self) {
+        self.runtime.block_on(self.sandbox().settle());
+    }
+
     /// Stops it: from now on connections are refused.
     pub(crate) fn stop(&mut self) {
         if let Some(sandbox) = self.sandbox.take() {

@@ -1,10 +1,21 @@
 //! What the service shows, held against what was sent.
 
 use super::session::{Session, illegal};
-use crate::ledger::sight::{Failure, FailureVerdict, Load, LoadVerdict, judge_failure, judge_load};
+use crate::ledger::sight::{
+    Failure, FailureVerdict, Load, LoadVerdict, judge_failure, judge_load, places_kept,
+};
 use crate::ledger::store::{Ahead, NewEvent, Store};
-use crate::ledger::{Confirmed, Event, Note, Row, Sighting, What};
+use crate::ledger::{Confirmed, Event, LedgerError, Note, Row, Sighting, What};
 use amie_usage::{Decimal, UsageType};
+
+/// The most places of a charge that the service was ever seen to keep.
+const PLACES: &str = "charge_places";
+
+fn known_places<S: Store>(session: &Session<'_, S>) -> Result<u8, S::Fail> {
+    let Some(text) = session.store.meta(PLACES)? else { return Ok(0) };
+    let places = text.parse();
+    Ok(places.map_err(|_| LedgerError::Inconsistent(format!("{PLACES} is \"{text}\"")))?)
+}
 
 pub(in crate::ledger) fn confirm<S: Store>(
     session: &mut Session<'_, S>,
@@ -13,6 +24,8 @@ pub(in crate::ledger) fn confirm<S: Store>(
 ) -> Result<Confirmed, S::Fail> {
     let mut report = Confirmed::default();
     let mut reconciliation = None;
+    let known = known_places(session)?;
+    let mut places = known;
     session.store.ahead(Ahead::Sightings(sightings))?;
     for sighting in sightings {
         match sighting {
@@ -33,6 +46,8 @@ pub(in crate::ledger) fn confirm<S: Store>(
                     }
                 };
                 let load = Load { charge: *charge, charge_places: *charge_places, loaded_at: *loaded_at };
+                places = places.max(places_kept(&row, &load).unwrap_or(0));
+                let load = Load { charge_places: Some(places.max(charge_places.unwrap_or(0))), ..load };
                 loaded(session, *row, &load, &mut reconciliation, &mut report, now)?;
             }
             Sighting::Failed {
@@ -56,6 +71,9 @@ pub(in crate::ledger) fn confirm<S: Store>(
                 failed(session, *row, error, failed_id.as_deref(), *processed_at, &mut report, now)?;
             }
         }
+    }
+    if places > known {
+        session.store.set_meta(PLACES, &places.to_string())?;
     }
     Ok(report)
 }

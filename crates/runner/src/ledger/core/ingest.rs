@@ -57,6 +57,9 @@ pub(in crate::ledger) fn ingest<S: Store>(
         let before = now.saturating_sub(CARRIED_DAYS.saturating_mul(86_400));
         taking.session.store.drop_carried(&chunk.source, before)?;
     }
+    if taking.report.restated > 0 {
+        super::watch::restated(taking.session, now)?;
+    }
     taking.finish()
 }
 

@@ -11,6 +11,7 @@ pub(super) mod query;
 pub(super) mod send;
 pub(super) mod session;
 pub(super) mod verify;
+pub(super) mod watch;
 
 mod hold;
 mod kept;
