@@ -260,7 +260,20 @@ pub(crate) struct Explain {
     #[arg(long)]
     pub(crate) json: bool,
     /// Job id, LocalRecordID or ledger key.
-    pub(crate) id: String,
+    #[arg(required_unless_present = "project", conflicts_with = "project")]
+    pub(crate) id: Option<String>,
+    /// A statement instead: every run of this AMIE project with its charge and state, and exact sums.
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// With --project: only of this AMIE login.
+    #[arg(long, value_name = "USERNAME", requires = "project")]
+    pub(crate) user: Option<String>,
+    /// With --project: submitted (adjustments: starting) on this day or later, from midnight in site.timezone.
+    #[arg(long, value_name = "DATE", requires_all = ["project", "to"])]
+    pub(crate) from: Option<NaiveDate>,
+    /// With --project: the first day after the period.
+    #[arg(long, value_name = "DATE", requires_all = ["project", "from"])]
+    pub(crate) to: Option<NaiveDate>,
 }
 
 #[derive(Debug, Args)]

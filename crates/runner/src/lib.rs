@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod report;
 pub mod restating;
 pub mod signals;
+pub mod statement;
 pub mod stored;
 pub mod submit;
 pub mod summary;

@@ -13,13 +13,18 @@ use std::io::{self, IsTerminal};
 
 pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
+    let id = match (&args.project, &args.id) {
+        (Some(project), _) => return super::statement::statement(&config, args, project),
+        (None, Some(id)) => id,
+        (None, None) => return Err(Failure::Usage("name a job, or a --project".to_owned())),
+    };
     let planned = plan(&config, None, &[])?;
-    let (sighted, problems) = in_sources(&config, &planned, &args.id);
+    let (sighted, problems) = in_sources(&config, &planned, id);
     let (mut known, mut quarantined) = (Vec::new(), Vec::new());
     if config.ledger.exists() {
         let ledger = SqliteLedger::open_reader(&config.ledger)?;
-        known = in_ledger(&config, &ledger, &args.id)?;
-        quarantined = in_quarantine(&ledger, &args.id)?;
+        known = in_ledger(&config, &ledger, id)?;
+        quarantined = in_quarantine(&ledger, id)?;
     }
     // What the sources still say is shown as they say it.
     let in_sources = |file: &str, line: u64| sighted.iter().any(|one| one.file == file && one.line == line);
@@ -32,7 +37,7 @@ pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     }
     if args.json {
         let value = serde_json::json!({
-            "id": args.id,
+            "id": id,
             "sources": sighted.iter().map(sighted_json).collect::<Vec<_>>(),
             "ledger": known.iter().map(known_json).collect::<Vec<_>>(),
             "quarantined": quarantined.iter().map(|text| serde_json::json!({
@@ -47,7 +52,7 @@ pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     if sighted.is_empty() && known.is_empty() && quarantined.is_empty() {
         say(format_args!(
             "nothing is known of \"{}\": neither the sources' files nor the ledger have it. Give a job id, a LocalRecordID or a ledger key",
-            escape(&args.id)
+            escape(id)
         ));
         return Ok(Exit::Attention);
     }

@@ -11,6 +11,7 @@ pub(crate) mod quarantine;
 pub(crate) mod restate;
 pub(crate) mod run;
 pub(crate) mod sandbox;
+mod statement;
 pub(crate) mod status;
 pub(crate) mod transform;
 mod unmapped;

@@ -30,6 +30,8 @@ mod sandbox;
 mod secrecy;
 /// What goes over the wire as the configuration says, and a run that is asked to stop while it sends.
 mod sending;
+/// Statements: every run of a project, and exact sums.
+mod statement;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;
