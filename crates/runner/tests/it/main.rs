@@ -22,6 +22,8 @@ mod keeping;
 mod kill;
 /// The ledger by itself.
 mod ledger;
+/// PBS: the expected usage of every labelled job, runs that span files, what a log says besides.
+mod pbs;
 /// Restatements: approved, once, and never two charges at a time.
 mod restate;
 /// The sandbox as a command.
