@@ -177,7 +177,6 @@ pub fn before_sending(config: &Config, ledger: &mut dyn Ledger) -> Result<Vec<Br
         Some(factor) => ledger.brake_night(factor, clock::now())?,
         None => Vec::new(),
     };
-    crash::point("braked");
     Ok(braked)
 }
 
