@@ -59,6 +59,7 @@
 //! `terms` (what a run is charged), `formula` and `number` (the arithmetic), `mapper` (the order of decisions), `explain`.
 
 #![deny(
+    clippy::disallowed_types,
     clippy::float_arithmetic,
     clippy::float_cmp,
     clippy::lossy_float_literal,

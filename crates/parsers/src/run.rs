@@ -499,6 +499,8 @@ pub enum NoteKind {
     EmptyRerun,
     /// A PBS `E` or `R` of something that is no job: a reservation.
     Reservation,
+    /// A PBS `E` or `R` that was read before, whole and identical.
+    Repeated,
     /// The header of a quota report.
     QuotaHeader,
 }
@@ -513,6 +515,7 @@ impl fmt::Display for NoteKind {
             Self::Letter(letter) => write!(f, "{}", letter.escape_ascii()),
             Self::EmptyRerun => f.write_str("rerun-without-usage"),
             Self::Reservation => f.write_str("reservation"),
+            Self::Repeated => f.write_str("repeated"),
         }
     }
 }

@@ -132,12 +132,15 @@ fn hold_advice(reason: &str) -> &'static str {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
         "node-release" => {
-            "nodes were released while it ran, and its E record does not say what was used: charge it by hand, then waive it"
+            "nodes were released while it ran, and the records of it do not fit together: look at them with `amie-runner explain ID`, charge it by hand, then waive it"
         }
         "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
         "unknown-owner" => "add the owner to the storage table (`held` shows the row to add), or waive it",
         "service-treats-unset" => "set service_treats in [[storage]]",
         "collision" => "two runs have one identity on the wire: change local_record_id, or waive one",
+        "known-by-other-times" => {
+            "the same run seems to be known by other times: correct the `timezone` of the source, and waive it; approve it if it is another run"
+        }
         "identity-changed" => {
             "a record that was sent would change its identity: undo the change of mapping, or `amie-runner restate` its period, or waive it"
         }

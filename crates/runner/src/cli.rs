@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Status(Status),
     /// Runs that wait for a person: list, waive, approve, settle.
     Held(Held),
+    /// Texts that could not be read: list, read again, dismiss.
+    Quarantine(Quarantine),
+    /// The ledger itself: verify it, export it.
+    Ledger(LedgerArgs),
     /// A local stand-in for the Usage API, for trying things out.
     Sandbox(Sandbox),
 }
@@ -286,6 +290,88 @@ pub(crate) struct Choice {
     /// Who decides, where it is not the login that runs this.
     #[arg(long, value_name = "WHO")]
     pub(crate) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quarantine {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) action: Option<QuarantineAction>,
+    /// Write the list, with the texts, as JSON lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only this reason, for example field-count.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineAction {
+    /// Read the files of these texts again (of all, where none is named), and close what can be read now.
+    Retry {
+        /// Numbers, as `quarantine` lists them.
+        ids: Vec<i64>,
+        /// Write what became of them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Close texts for good: they are no usage. Seen again, they stay closed.
+    Dismiss {
+        /// Numbers, as `quarantine` lists them.
+        #[arg(required = true)]
+        ids: Vec<i64>,
+        #[command(flatten)]
+        decision: Decision,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) action: LedgerAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerAction {
+    /// Check every invariant, and replay the history of every row; exit status 1 with the faults, if there are any.
+    Verify {
+        /// Write the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write rows, events or quarantined texts for other programs.
+    Export {
+        /// What to write.
+        #[arg(value_enum, default_value_t = Exported::Rows)]
+        what: Exported,
+        /// In which form.
+        #[arg(long, value_enum, default_value_t = ExportForm::Csv)]
+        format: ExportForm,
+        /// Into this file instead of standard output.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Exported {
+    /// Every row: identity, charge, state, what was sent and loaded.
+    Rows,
+    /// Everything that happened, in order.
+    Events,
+    /// Texts that could not be read.
+    Quarantine,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// Comma-separated, with a header; nothing in it is taken for a formula.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
 }
 
 #[derive(Debug, Args)]

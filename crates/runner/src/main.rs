@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::explain(&args),
         Command::Status(args) => commands::status::status(&args),
         Command::Held(args) => commands::held::held(&args),
+        Command::Quarantine(args) => commands::quarantine::quarantine(&args),
+        Command::Ledger(args) => commands::ledger::ledger(&args),
         Command::Sandbox(args) => commands::sandbox::sandbox(&args),
     };
     match result {

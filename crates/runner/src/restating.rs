@@ -5,7 +5,7 @@
 
 use crate::clock;
 use crate::config::Config;
-use crate::engine::{Collected, each_block, job_rules, rules_digest};
+use crate::engine::{Collected, each_block, job_rules, rules_digest, take_up};
 use crate::ledger::restate::{Decision, Offer, Suspicion, decide, zero_record};
 use crate::ledger::row::Identity;
 use crate::ledger::{Candidate, Chunk, Find, Ingested, Ledger, LedgerError, Person, Row, SourceFacts};
@@ -306,7 +306,8 @@ pub fn restate(
             held: Vec::new(),
             skipped: Vec::new(),
         };
-        let read = each_block(config, planned, make, |offers| work.take(offers))?;
+        let folding = take_up(planned, &*work.ledger, false, &mut work.found.collected.remarks)?;
+        let read = each_block(config, planned, folding, make, |offers| work.take(offers))?;
         work.flush()?;
         work.found.collected.tally.merge(&read.tally);
         work.found.collected.remarks.problems.extend(read.remarks.problems);

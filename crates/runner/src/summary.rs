@@ -21,6 +21,9 @@ pub struct Summary {
     pub mapped: u64,
     pub skipped: BTreeMap<String, u64>,
     pub held: BTreeMap<String, u64>,
+    /// What PBS logs say of runs beside their ends; absent where there is nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub observed: BTreeMap<String, u64>,
     pub charge: BTreeMap<String, Decimal>,
     pub charge_by_project: BTreeMap<String, BTreeMap<String, Decimal>>,
     #[serde(flatten)]
@@ -106,6 +109,7 @@ impl Summary {
             mapped: tally.mapped,
             skipped: tally.skipped.clone(),
             held: tally.held.clone(),
+            observed: tally.observed.clone(),
             charge: tally.charge.clone(),
             charge_by_project: tally.charge_by_project.clone(),
             ledger: totals.map(LedgerTotals::from),

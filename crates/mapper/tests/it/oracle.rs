@@ -6,7 +6,7 @@ use mapper::spec::*;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
-use parsers::{Requested, Run};
+use parsers::{Assigned, Requested, Run};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ enum Without {
     Division,
 }
 
-const QUANTITIES: [&str; 13] = [
+const QUANTITIES: [&str; 31] = [
     "cores",
     "nodes",
     "gpus",
@@ -49,9 +49,56 @@ const QUANTITIES: [&str; 13] = [
     "core_hours",
     "node_hours",
     "gpu_hours",
+    "suspended_hours",
     "requested.cores",
+    "requested.nodes",
+    "requested.gpus",
     "requested.mem_gb",
+    "requested.mem_gib",
+    "assigned.cores",
+    "assigned.nodes",
+    "assigned.gpus",
+    "assigned.mem_gb",
+    "assigned.mem_gib",
+    "gpus.a",
+    "gpus.\"b-2\"",
+    "gpus.'c'",
+    "resource.n",
+    "resource.size",
+    "cores_per_node",
+    "gpus_per_node",
+    "exclusive.cores",
+    "supplied",
 ];
+
+/// What the rules of `charges_agree_with_big_rationals` say a node has, and the charge that they supply.
+const CORES_PER_NODE: u64 = 48;
+const GPUS_PER_NODE: u64 = 4;
+const SUPPLIED: &str = "12.75";
+
+/// What was asked for of two resources of PBS: text, number or `None`.
+type Asked = (&'static str, Option<(u64, u64)>);
+const NUMBERS: [Asked; 4] = [
+    ("", None),
+    (" Resource_List.n=3", Some((3, 1))),
+    (" Resource_List.n=0.125", Some((1, 8))),
+    (" Resource_List.n=premium", None),
+];
+const SIZES: [Asked; 4] = [
+    ("", None),
+    (" Resource_List.size=2gb", Some((2 << 30, 1))),
+    (" Resource_List.size=3kw", Some((3 * 1024 * 8, 1))),
+    (" Resource_List.size=1e9", None),
+];
+
+/// GPUs of types `a` and `b-2`, as far as they are listed, as the text says them.
+fn listed(run: &Run<'_>) -> [Option<u64>; 2] {
+    let text = run.tres.map(ToString::to_string).unwrap_or_default();
+    ["a", "b-2"].map(|kind| {
+        let front = format!("gres/gpu:{kind}=");
+        text.split(',').find_map(|pair| pair.strip_prefix(&front)?.parse().ok())
+    })
+}
 
 fn ratio(num: impl Into<BigInt>, den: impl Into<BigInt>) -> BigRational {
     BigRational::new(num.into(), den.into())
@@ -73,7 +120,37 @@ fn quantity(name: &str, run: &Run<'_>) -> Option<BigRational> {
         "node_hours" => whole(run.nodes)? * hours?,
         "gpu_hours" => whole(run.gpus)? * hours?,
         "requested.cores" => whole(run.requested.cores)?,
+        "suspended_hours" => whole(run.suspended)? / ratio(3600, 1),
+        "requested.nodes" => whole(run.requested.nodes)?,
+        "requested.gpus" => whole(run.requested.gpus)?,
         "requested.mem_gb" => whole(run.requested.mem_bytes)? / ratio(1_000_000_000, 1),
+        "requested.mem_gib" => whole(run.requested.mem_bytes)? / ratio(1024 * 1024 * 1024, 1),
+        "assigned.cores" => whole(run.assigned.cores)?,
+        "assigned.nodes" => whole(run.assigned.nodes)?,
+        "assigned.gpus" => whole(run.assigned.gpus)?,
+        "assigned.mem_gb" => whole(run.assigned.mem_bytes)? / ratio(1_000_000_000, 1),
+        "assigned.mem_gib" => whole(run.assigned.mem_bytes)? / ratio(1024 * 1024 * 1024, 1),
+        "gpus.a" | "gpus.\"b-2\"" | "gpus.'c'" => {
+            let [a, b] = listed(run);
+            let own = match name {
+                "gpus.a" => a,
+                "gpus.'c'" => None,
+                _ => b,
+            };
+            let all_are_typed = run.gpus == Some(a.unwrap_or(0) + b.unwrap_or(0));
+            whole(own.or(all_are_typed.then_some(0)))?
+        }
+        "resource.n" | "resource.size" => {
+            let text = format!(" {}", run.resources);
+            let known = if name == "resource.n" { &NUMBERS } else { &SIZES };
+            let (_, value) = known.iter().rfind(|(written, _)| text.contains(written))?;
+            let (num, den) = (*value)?;
+            ratio(num, den)
+        }
+        "cores_per_node" => ratio(CORES_PER_NODE, 1),
+        "gpus_per_node" => ratio(GPUS_PER_NODE, 1),
+        "exclusive.cores" => whole(run.nodes)? * ratio(CORES_PER_NODE, 1),
+        "supplied" => literal(SUPPLIED),
         _ => panic!("{name}"),
     })
 }
@@ -93,6 +170,16 @@ impl Expr {
             // The tables of `rules` below.
             Self::Factor("qos") => ratio(5, 4),
             Self::Factor("queue") => ratio(7, 10),
+            // a 1.5, b-2 0.25, others not at all: the mean over all GPUs.
+            Self::Factor("gpu_type") => {
+                let ([a, b], gpus) = (listed(run), run.gpus.ok_or(Without::Quantity)?);
+                let (a, b) = (a.unwrap_or(0), b.unwrap_or(0));
+                match gpus {
+                    0 => BigRational::zero(),
+                    gpus if gpus == a + b => (ratio(3 * a, 2) + ratio(b, 4)) / ratio(gpus, 1),
+                    _ => return Err(Without::Quantity),
+                }
+            }
             Self::Factor(_) => return Err(Without::Quantity),
             Self::Binary(operator, left, right) => {
                 let (left, right) = (left.value(run)?, right.value(run)?);
@@ -241,6 +328,40 @@ impl Test {
     }
 }
 
+/// What formulas are made of, in any order: now and then it is one.
+const WORDS: [&str; 30] = [
+    "cores",
+    "hours",
+    "gpus.",
+    "gpus.a",
+    "resource.",
+    "factor.",
+    "factor.qos",
+    "if(",
+    "min(",
+    "max(",
+    "ceil(",
+    "round(",
+    "(",
+    ")",
+    ",",
+    "+",
+    "-",
+    "*",
+    "/",
+    "=",
+    "<",
+    " and ",
+    " or ",
+    "not ",
+    "0",
+    "1.5",
+    "\"",
+    "'",
+    ".",
+    " ",
+];
+
 /// To an integer, in the words of the standards: to nearest with ties to even, ties away from zero, away from zero,
 /// towards zero.
 fn round(value: &BigRational, mode: RoundingMode) -> BigRational {
@@ -272,17 +393,41 @@ fn count() -> impl Strategy<Value = Option<u64>> {
     ]
 }
 
+/// A list of what was allocated with GPUs of two types, and all of them: some of no type, and sometimes not said.
+fn any_gpus() -> impl Strategy<Value = (Option<u64>, String)> {
+    let some = || prop::option::of(0_u64..6);
+    (some(), some(), prop_oneof![4 => Just(0), 1 => 1_u64..3], prop::bool::weighted(0.9)).prop_map(
+        |(a, b, untyped, said)| {
+            let typed = [("a", a), ("b-2", b)];
+            let listed =
+                typed.iter().filter_map(|(kind, count)| Some(format!("gres/gpu:{kind}={}", (*count)?)));
+            let total = a.unwrap_or(0) + b.unwrap_or(0) + untyped;
+            let list: Vec<_> = listed.chain([format!("gres/gpu={total}")]).collect();
+            (said.then_some(total), list.join(","))
+        },
+    )
+}
+
 fn any_run() -> impl Strategy<Value = Run<'static>> {
-    let counts = (count(), count(), count(), count(), count(), count(), count(), count());
-    counts.prop_map(|(elapsed, nodes, cores, gpus, mem_bytes, billing, asked, asked_mem)| Run {
-        elapsed,
-        nodes: nodes.or(Some(1)),
-        cores,
-        gpus,
-        mem_bytes,
-        billing,
-        requested: Requested { cores: asked, mem_bytes: asked_mem, ..Requested::default() },
-        ..run()
+    let counts = prop::collection::vec(count(), 14);
+    let asked = (prop::sample::select(&NUMBERS[..]), prop::sample::select(&SIZES[..]));
+    (counts, any_gpus(), asked).prop_map(|(counts, (gpus, tres), ((n, _), (size, _)))| {
+        let count = |index: usize| counts[index];
+        Run {
+            elapsed: count(0),
+            nodes: count(1).or(Some(1)),
+            cores: count(2),
+            gpus,
+            // A test's texts live as long as it does.
+            tres: Some(bstr::BStr::new(tres.leak())),
+            resources: bstr::BStr::new(format!("{n}{size}").trim().to_owned().leak()),
+            mem_bytes: count(3),
+            billing: count(4),
+            suspended: count(5),
+            requested: Requested { cores: count(6), nodes: count(7), gpus: count(8), mem_bytes: count(9) },
+            assigned: Assigned { cores: count(10), nodes: count(11), gpus: count(12), mem_bytes: count(13) },
+            ..run()
+        }
     })
 }
 
@@ -292,7 +437,7 @@ fn any_expr() -> impl Strategy<Value = Expr> {
             .prop_map(|text| Expr::Literal(text.to_owned())),
         1 => "[0-9]{1,20}(\\.[0-9]{1,17})?".prop_map(Expr::Literal),
         5 => prop::sample::select(&QUANTITIES[..]).prop_map(Expr::Quantity),
-        1 => prop::sample::select(&["qos", "queue", "account"][..]).prop_map(Expr::Factor),
+        1 => prop::sample::select(&["qos", "queue", "account", "gpu_type"][..]).prop_map(Expr::Factor),
     ];
     leaf.prop_recursive(5, 40, 4, |inner| {
         let signs = prop::sample::select(&["=", "==", "!=", "<", "<=", ">", ">="][..]);
@@ -375,8 +520,15 @@ proptest! {
         let rate = tables.into_iter().fold(rate(&text), |rate, (table, value, factor)| {
             factors(rate, table, &[(value, factor)])
         });
+        let rate = factors(rate, "gpu_type", &[("a", "1.5"), ("b-2", "0.25")]);
         let rate = RateSpec { round, minimum: minimum.map(str::to_owned), ..rate };
-        let mut spec = spec(vec![resource(vec![rate])]);
+        let row = SuppliedRow { job_id: "123".to_owned(), charge: SUPPLIED.to_owned(), ..SuppliedRow::default() };
+        let mut spec = spec(vec![ResourceSpec {
+            cores_per_node: Some(CORES_PER_NODE),
+            gpus_per_node: Some(GPUS_PER_NODE),
+            supplied: Some(vec![row]),
+            ..resource(vec![rate])
+        }]);
         if zero {
             spec.policy.failed = Charged::Zero;
         }
@@ -394,7 +546,29 @@ proptest! {
         }
     }
 
-    /// No text whatever makes reading a formula panic, and errors lie within it.
+    /// No bytes whatever make reading a formula panic, nor charging by one that can be read; errors lie within it.
+    #[test]
+    fn any_bytes_are_read_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        words in prop::collection::vec(prop::sample::select(&WORDS[..]), 0..40),
+        run in any_run(),
+    ) {
+        for text in [String::from_utf8_lossy(&bytes).into_owned(), words.concat()] {
+            match mapper::Rules::compile(spec(vec![resource(vec![rate(&text)])])) {
+                Ok(rules) => drop(outcome(&rules, &source(), &run)),
+                Err(errors) => {
+                    prop_assert!(!errors.is_empty());
+                    for error in errors {
+                        if let RulePlace::Formula { offset, len, .. } = error.place {
+                            prop_assert!(text.get(offset..offset + len).is_some(), "{:?} {} {}", text, offset, len);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same of texts that look like formulas.
     #[test]
     fn any_text_is_read_or_refused(text in "[a-z0-9_.+*/()<>=!,& \n\u{e9}-]{0,60}") {
         let refused = mapper::Rules::compile(spec(vec![resource(vec![rate(&text)])]));

@@ -7,19 +7,20 @@ use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::explain::{Fate, Known, Sighted, in_ledger, in_quarantine, in_sources};
-use runner::ledger::{Quarantined, Row, SqliteLedger};
+use runner::ledger::{Ledger, Quarantined, Row, SqliteLedger};
 use runner::plan::plan;
 use std::io::{self, IsTerminal};
 
 pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
     let planned = plan(&config, None, &[])?;
-    let (sighted, problems) = in_sources(&config, &planned, &args.id);
+    let ledger = if config.ledger.exists() { Some(SqliteLedger::open_reader(&config.ledger)?) } else { None };
+    let ledger = ledger.as_ref().map(|ledger| ledger as &dyn Ledger);
+    let (sighted, problems) = in_sources(&config, &planned, ledger, &args.id);
     let (mut known, mut quarantined) = (Vec::new(), Vec::new());
-    if config.ledger.exists() {
-        let ledger = SqliteLedger::open_reader(&config.ledger)?;
-        known = in_ledger(&config, &ledger, &args.id)?;
-        quarantined = in_quarantine(&ledger, &args.id)?;
+    if let Some(ledger) = ledger {
+        known = in_ledger(&config, ledger, &args.id)?;
+        quarantined = in_quarantine(ledger, &args.id)?;
     }
     // What the sources still say is shown as they say it.
     let in_sources = |file: &str, line: u64| sighted.iter().any(|one| one.file == file && one.line == line);

@@ -145,6 +145,7 @@ pub(super) struct Source {
     pub(super) forgeable: Option<Spanned<String>>,
     pub(super) job_name: Option<bool>,
     pub(super) project_from: Option<Vec<Spanned<String>>>,
+    pub(super) gpu_resources: Option<Spanned<Vec<String>>>,
     pub(super) format: Option<Spanned<String>>,
     pub(super) owner: Option<Spanned<String>>,
     pub(super) collected_at: Option<Spanned<CollectedAt>>,

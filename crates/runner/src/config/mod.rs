@@ -166,6 +166,16 @@ pub struct Source {
     pub kind: SourceKind,
 }
 
+impl Source {
+    /// Reads what these rules charge by.
+    fn reading(mut self, rules: &Rules) -> Self {
+        if let SourceKind::Pbs { options, .. } = &mut self.kind {
+            options.assigned = rules.reads_assigned();
+        }
+        self
+    }
+}
+
 /// What a source holds.
 #[derive(Debug)]
 pub enum SourceKind {
@@ -187,6 +197,8 @@ pub enum SourceKind {
     },
     /// PBS accounting logs.
     Pbs {
+        /// How to read it.
+        options: parsers::pbs::Options,
         /// How its runs are mapped.
         mapping: SourceRules,
     },
@@ -603,7 +615,7 @@ impl Reading<'_> {
             timezone: timezone?,
             api,
             ledger: ledger?,
-            sources: sources.into_iter().flatten().collect(),
+            sources: sources.into_iter().flatten().map(|source| source.reading(&rules)).collect(),
             rules,
             tables,
             table_max_age_days,
@@ -823,9 +835,12 @@ impl Reading<'_> {
                 ("sacct-json", Known::SacctJson),
             ],
         )?;
+        if let Some(names) = written.gpu_resources.as_ref().filter(|_| !matches!(kind, Known::Pbs)) {
+            self.fail_with_help(names.span(), "gpu_resources: is said of PBS logs only", "leave it out");
+        }
         let kind = match kind {
             Known::Sacct => self.sacct(written, zone)?,
-            Known::Pbs => SourceKind::Pbs { mapping: self.mapping(written)? },
+            Known::Pbs => self.pbs(written)?,
             Known::Quota => self.quota(source)?,
             Known::SacctJson => self.sacct_json(written)?,
         };
@@ -858,6 +873,20 @@ impl Reading<'_> {
         }
         let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
+    }
+
+    fn pbs(&mut self, source: &file::Source) -> Option<SourceKind> {
+        let mut options = parsers::pbs::Options::default();
+        if let Some(names) = &source.gpu_resources {
+            if names.get_ref().is_empty() {
+                self.fail(
+                    names.span(),
+                    "gpu_resources: names at least one resource, for example [\"ngpus\"]",
+                );
+            }
+            options.gpu_resources.clone_from(names.get_ref());
+        }
+        Some(SourceKind::Pbs { options, mapping: self.mapping(source)? })
     }
 
     fn sacct_json(&mut self, source: &file::Source) -> Option<SourceKind> {

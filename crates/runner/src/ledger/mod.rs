@@ -542,6 +542,18 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn quarantined(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, LedgerError>;
 
+    /// Events in their order, after a number, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn events(&self, after: i64, limit: usize) -> Result<Vec<Logged>, LedgerError>;
+
+    /// Quarantined texts in order of arrival, closed ones too, after an id, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn texts(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, LedgerError>;
+
     /// Checks every invariant on every row and replays every history; empty where all is well, at most 1,000 faults.
     ///
     /// # Errors
@@ -1021,6 +1033,15 @@ pub struct Entry {
     pub detail: String,
 }
 
+/// One thing that happened, to a row or to all rows of its chunk, batch or reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// The row; `None` where it is about every row of a chunk, batch or reconciliation.
+    pub key: Option<String>,
+    /// What happened.
+    pub entry: Entry,
+}
+
 /// What an [`Entry`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -1156,6 +1177,26 @@ pub struct Quarantined {
     pub first_seen: i64,
     /// Last seen, epoch seconds.
     pub last_seen: i64,
+}
+
+/// A quarantined text, and whether a person has looked at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviewed {
+    /// The text.
+    pub text: Quarantined,
+    /// Who closed it and why; `None` while it is open.
+    pub closed: Option<ClosedText>,
+}
+
+/// How a quarantined text was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedText {
+    /// When, epoch seconds.
+    pub at: i64,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A broken invariant.

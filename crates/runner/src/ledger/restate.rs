@@ -63,6 +63,9 @@ impl Suspicion {
 /// The reason code of a record whose wire identity belongs to another key.
 pub const COLLISION: &str = "collision";
 
+/// The reason code of a run that is known under other times: charged, it would be charged twice.
+pub const OTHER_TIMES: &str = "known-by-other-times";
+
 /// The reason code of a record on its way to another identity: zero was sent under the old one, and must be settled
 /// before the new one goes. Nobody is asked anything.
 pub const MOVING: &str = "moving";

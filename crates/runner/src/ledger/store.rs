@@ -8,8 +8,8 @@
 
 use super::row::{Identity, PayloadRef, Row};
 use super::{
-    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Person, Progress,
-    Quarantined, QuarantinedText, Sighting, State, What,
+    Awaiting, Candidate, Carried, Entry, Group, Hold, HoldEnd, LedgerError, List, Logged, Person, Progress,
+    Quarantined, QuarantinedText, Reviewed, Sighting, State, What,
 };
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -274,6 +274,9 @@ pub trait Events: Names {
     /// Events, oldest first.
     fn events(&self, about: About<'_>) -> Result<Vec<Entry>, Self::Fail>;
 
+    /// All events in their order, after a number.
+    fn events_after(&self, after: i64, limit: usize) -> Result<Vec<Logged>, Self::Fail>;
+
     /// True where exactly this was noted before.
     fn noted(&self, key: &str, what: What, detail: &str) -> Result<bool, Self::Fail>;
 
@@ -457,6 +460,9 @@ pub trait Texts: Names {
 
     /// Open ones in order of arrival.
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Self::Fail>;
+
+    /// All of them in order of arrival.
+    fn texts_after(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, Self::Fail>;
 
     /// Open ones by reason.
     fn text_groups(&self, examples: usize) -> Result<Vec<Group>, Self::Fail>;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cloned_ref_to_slice_refs)]
 
 mod model;
+mod twins;
 
 use amie_usage::{Decimal, UsageType};
 use runner::ledger::restate::COLLISION;

@@ -14,10 +14,14 @@ mod explain;
 mod faults;
 /// Documents of `sacct --json`: whole, torn, refused, from a pipe, in blocks.
 mod json;
+/// Keeping a ledger: verified, exported; quarantined texts tried again and dismissed.
+mod keeping;
 /// Killed at every place where it matters, and at random: each record once, with its exact charge.
 mod kill;
 /// The ledger by itself.
 mod ledger;
+/// PBS: the expected usage of every labelled job, runs that span files, what a log says besides.
+mod pbs;
 /// Restatements: approved, once, and never two charges at a time.
 mod restate;
 /// The sandbox as a command.

@@ -21,6 +21,8 @@ struct Request {
 struct Recorder {
     url: String,
     requests: Arc<Mutex<Vec<Request>>>,
+    /// Requests that wait for their answer now, and the most that there were.
+    in_flight: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Recorder {
@@ -28,15 +30,16 @@ impl Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/api", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
+        let in_flight = Arc::new(Mutex::new((0, 0)));
+        let (seen, flying) = (Arc::clone(&requests), Arc::clone(&in_flight));
         // It ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, stream) = (Arc::clone(&seen), stream.unwrap());
-                std::thread::spawn(move || serve(stream, &seen));
+                let (seen, flying, stream) = (Arc::clone(&seen), Arc::clone(&flying), stream.unwrap());
+                std::thread::spawn(move || serve(stream, &seen, &flying));
             }
         });
-        Self { url, requests }
+        Self { url, requests, in_flight }
     }
 
     fn requests(&self) -> Vec<Request> {
@@ -44,7 +47,7 @@ impl Recorder {
     }
 }
 
-fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>) {
+fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>, flying: &Mutex<(usize, usize)>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -68,6 +71,13 @@ fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>) {
         };
         let body = String::from_utf8(body).unwrap();
         seen.lock().unwrap().push(Request { line: head.remove(0), headers: head, body });
+        {
+            let mut flying = flying.lock().unwrap();
+            flying.0 += 1;
+            flying.1 = flying.1.max(flying.0);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        flying.lock().unwrap().0 -= 1;
         let length = answer.len();
         if write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}").is_err() {
             return;
@@ -210,6 +220,21 @@ fn limits_of_size_number_and_rate_hold_on_the_wire() {
     assert_eq!(bodies.iter().map(|body| records(body)).sum::<usize>(), expected_records().len());
     let least = Duration::from_millis(50) * u32::try_from(requests.len() - 1).unwrap();
     assert!(started.elapsed() >= least, "{} requests in {:?}", requests.len(), started.elapsed());
+}
+
+#[test]
+fn as_many_messages_are_in_flight_as_the_configuration_says() {
+    for concurrency in [1, 3] {
+        let service = Recorder::start();
+        let site = Site::new();
+        site.send_to(&service.url);
+        site.configure("max_records = 1000", "max_records = 10");
+        site.configure("concurrency = 4", &format!("concurrency = {concurrency}"));
+        site.run(&["run"]);
+        let posts = service.requests().iter().filter(|request| request.line.starts_with("POST")).count();
+        assert!(posts >= expected_records().len() / 10, "{posts}");
+        assert_eq!(service.in_flight.lock().unwrap().1, concurrency);
+    }
 }
 
 /// Every one of the three rules for what may have arrived, against a service that stores and does not answer.

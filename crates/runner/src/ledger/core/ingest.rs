@@ -5,10 +5,11 @@
 
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
+use super::twin::{behind, is_twin, job_of, same_job};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
-    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, Offer, Suspicion, decide, decide_held,
-    zero_record,
+    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion, decide,
+    decide_held, zero_record,
 };
 use crate::ledger::row::{Identity, PayloadRef, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
@@ -36,6 +37,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         now,
         kept: Vec::new(),
         used: false,
+        beside_known: false,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -138,6 +140,8 @@ struct Taking<'s, 'a, 'c, S> {
     kept: Vec<u8>,
     /// True once something refers to the chunk.
     used: bool,
+    /// True where rows of the chunk's jobs, or of jobs between them, are known: the same runs, perhaps.
+    beside_known: bool,
     report: Ingested,
 }
 
@@ -163,6 +167,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
             !again
         });
+        self.beside_known = self.is_beside_known(&sorted)?;
         match S::TOGETHER {
             None => {
                 self.session.store.ahead(Ahead::Incoming(&sorted))?;
@@ -177,6 +182,28 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
         }
         self.each(&repeated)
+    }
+
+    /// One question a chunk, so that a backfill does not ask one for each of its runs.
+    fn is_beside_known(&self, sorted: &[Incoming<'c>]) -> Result<bool, S::Fail> {
+        let keys = || sorted.iter().map(|incoming| incoming.candidate.key.as_str());
+        if keys().zip(keys().skip(1)).any(|(one, other)| same_job(one, other)) {
+            return Ok(true);
+        }
+        let (Some(first), Some(last)) = (keys().find_map(job_of), keys().next_back()) else {
+            return Ok(false);
+        };
+        let next = self.session.store.rows_after(None, first, 1)?;
+        Ok(next.first().is_some_and(|row| row.key <= behind(last)))
+    }
+
+    /// A known row that is the same run by other times.
+    fn twin(&self, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
+        const MOST_RUNS: usize = 100;
+        let Some(job) = job_of(&candidate.key) else { return Ok(None) };
+        let rows = self.session.store.rows_after(None, job, MOST_RUNS)?;
+        let mut of_job = rows.into_iter().take_while(|row| row.key.starts_with(job));
+        Ok(of_job.find(|row| is_twin(row, candidate)).map(|row| row.key))
     }
 
     /// Inserts a group of new records together; false, with nothing done, where one of them is not new.
@@ -198,7 +225,13 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 project: store.id(&candidate.project)?,
             });
         }
-        if !store.insert_fresh(&first.candidate.key, &last.candidate.key, &fresh)? {
+        // Other runs of the group's jobs may be the same runs by other times: each is looked at then.
+        let keys = group.iter().map(|incoming| incoming.candidate.key.as_str());
+        if self.beside_known && keys.clone().zip(keys.skip(1)).any(|(one, other)| same_job(one, other)) {
+            return Ok(false);
+        }
+        let from = job_of(&first.candidate.key).unwrap_or(&first.candidate.key);
+        if !store.insert_fresh(from, &behind(&last.candidate.key), &fresh)? {
             return Ok(false);
         }
         if !fresh.is_empty() {
@@ -261,7 +294,13 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     self.session.store.hold(&before.key)?.map_or_else(String::new, |hold| hold.detail);
                 self.demote(before, candidate, digest, NIGHT, &detail)?;
             }
-            Decision::Release => self.want(before, candidate, digest, Event::Released, "it maps now")?,
+            Decision::Release => match self.twin(candidate)? {
+                Some(known) => {
+                    let detail = other_times_detail(candidate, &known);
+                    self.demote(before, candidate, digest, OTHER_TIMES, &detail)?;
+                }
+                None => self.want(before, candidate, digest, Event::Released, "it maps now")?,
+            },
             Decision::Restate => {
                 let detail = match self.approval {
                     Some(person) => person.why,
@@ -353,7 +392,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
 
     /// A new row, unless its wire identity belongs to another.
     fn insert(&mut self, candidate: &'c Candidate, digest: u128, identity: Identity) -> Result<(), S::Fail> {
-        if let Some(owner) = self.session.store.owner(candidate.usage_type, &identity)? {
+        let refused = match self.session.store.owner(candidate.usage_type, &identity)? {
+            Some(owner) => Some((COLLISION, collision_detail(&identity, &owner))),
+            None if self.beside_known => {
+                self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known)))
+            }
+            None => None,
+        };
+        if let Some((reason, detail)) = refused {
             let row = self.blank(
                 &candidate.key,
                 candidate.usage_type,
@@ -364,8 +410,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             let row =
                 Row { state: State::begin(Event::Held).map_err(illegal(&row.key))?, on_hold: true, ..row };
             self.session.save(None, &row)?;
-            self.note_move(&row, Event::Held, COLLISION)?;
-            self.open(candidate, digest, COLLISION, &collision_detail(&identity, &owner))?;
+            self.note_move(&row, Event::Held, reason)?;
+            self.open(candidate, digest, reason, &detail)?;
             self.report.held += 1;
             return Ok(());
         }
@@ -731,6 +777,15 @@ fn collision_detail(identity: &Identity, owner: &str) -> String {
     format!(
         "record {local_record_id} of {resource}, submitted at {submit}, is the identity of \"{owner}\" already: the \
          one would overwrite the other. Change the id template, then map again"
+    )
+}
+
+fn other_times_detail(candidate: &Candidate, known: &str) -> String {
+    format!(
+        "\"{known}\" is a run of the same job that took as long, and all of its times are off by the same quarter hours \
+         (this one was submitted at {}): one of them was read in the wrong zone, and both would be charged. Correct \
+         `timezone` of its source; waive this one if it is the same run, approve it if it is another",
+        candidate.submit
     )
 }
 

@@ -15,3 +15,4 @@ pub(super) mod watch;
 
 mod hold;
 mod kept;
+mod twin;

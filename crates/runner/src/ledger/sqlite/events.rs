@@ -1,11 +1,27 @@
 //! Events and the service's failures, as they are stored.
 
 use super::{Fail, SqliteStore};
-use crate::ledger::codes::{small, unsigned, what};
+use crate::ledger::codes::{signed, small, unsigned, what};
 use crate::ledger::core::news::NEWS;
 use crate::ledger::store::{About, Events, NewEvent};
-use crate::ledger::{BatchId, Entry, What};
+use crate::ledger::{BatchId, Entry, Logged, What};
 use rusqlite::{OptionalExtension, ToSql};
+
+const COLUMNS: &str = "id, at, what, version, batch, chunk, person, detail";
+
+/// Reads an event of [`COLUMNS`].
+fn entry(row: &rusqlite::Row<'_>) -> Result<Entry, Fail> {
+    Ok(Entry {
+        seq: row.get(0)?,
+        at: row.get(1)?,
+        what: what(&row.get::<_, String>(2)?)?,
+        version: row.get::<_, Option<i64>>(3)?.map(small).transpose()?,
+        batch: row.get::<_, Option<i64>>(4)?.map(BatchId),
+        chunk: row.get(5)?,
+        by: row.get(6)?,
+        detail: row.get(7)?,
+    })
+}
 
 impl Events for SqliteStore {
     fn note(&self, event: &NewEvent<'_>) -> Result<i64, Fail> {
@@ -31,25 +47,25 @@ impl Events for SqliteStore {
             About::Batch(batch) => ("key IS NULL AND batch = ?1", batch),
             About::Event(event) => ("id = ?1", event),
         };
-        let sql = format!(
-            "SELECT id, at, what, version, batch, chunk, person, detail FROM event WHERE {wanted} ORDER BY id"
-        );
+        let sql = format!("SELECT {COLUMNS} FROM event WHERE {wanted} ORDER BY id");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut found = statement.query([value])?;
         let mut entries = Vec::new();
         while let Some(row) = found.next()? {
-            entries.push(Entry {
-                seq: row.get(0)?,
-                at: row.get(1)?,
-                what: what(&row.get::<_, String>(2)?)?,
-                version: row.get::<_, Option<i64>>(3)?.map(small).transpose()?,
-                batch: row.get::<_, Option<i64>>(4)?.map(BatchId),
-                chunk: row.get(5)?,
-                by: row.get(6)?,
-                detail: row.get(7)?,
-            });
+            entries.push(entry(row)?);
         }
         Ok(entries)
+    }
+
+    fn events_after(&self, after: i64, limit: usize) -> Result<Vec<Logged>, Fail> {
+        let sql = format!("SELECT {COLUMNS}, key FROM event WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query((after, signed(limit as u64)))?;
+        let mut events = Vec::new();
+        while let Some(row) = found.next()? {
+            events.push(Logged { key: row.get("key")?, entry: entry(row)? });
+        }
+        Ok(events)
     }
 
     fn noted(&self, key: &str, what: What, detail: &str) -> Result<bool, Fail> {

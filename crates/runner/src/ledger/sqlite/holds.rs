@@ -3,7 +3,9 @@
 use super::{Fail, SqliteStore};
 use crate::ledger::codes::{digest, signed, type_code, unsigned, usage_type};
 use crate::ledger::store::{Holding, Holds, Names, NewHold, Texts};
-use crate::ledger::{ClosedHold, Group, Hold, HoldEnd, Person, Quarantined, QuarantinedText};
+use crate::ledger::{
+    ClosedHold, ClosedText, Group, Hold, HoldEnd, Person, Quarantined, QuarantinedText, Reviewed,
+};
 use rusqlite::OptionalExtension;
 
 const COLUMNS: &str = "key, usage_type, reason, detail, run, source_digest, rules_digest, first_seen, last_seen, file, \
@@ -35,6 +37,37 @@ impl SqliteStore {
             line: unsigned(row.get("line")?),
             closed,
         })
+    }
+}
+
+impl SqliteStore {
+    fn reviewed(&self, which: &str, after: i64, limit: usize) -> Result<Vec<Reviewed>, Fail> {
+        let sql = format!(
+            "SELECT id, source, reason, detail, text, file, line, first_seen, last_seen, closed_at, closed_by, closed_why \
+             FROM quarantine WHERE {which} ORDER BY id LIMIT ?2"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query((after, signed(limit as u64)))?;
+        let mut texts = Vec::new();
+        while let Some(row) = found.next()? {
+            let closed = match row.get("closed_at")? {
+                None => None,
+                Some(at) => Some(ClosedText { at, by: row.get("closed_by")?, why: row.get("closed_why")? }),
+            };
+            let text = Quarantined {
+                id: row.get(0)?,
+                source: self.name(row.get(1)?)?.to_string(),
+                reason: row.get(2)?,
+                detail: row.get(3)?,
+                text: row.get(4)?,
+                file: self.name(row.get(5)?)?.to_string(),
+                line: unsigned(row.get(6)?),
+                first_seen: row.get(7)?,
+                last_seen: row.get(8)?,
+            };
+            texts.push(Reviewed { text, closed });
+        }
+        Ok(texts)
     }
 }
 
@@ -180,25 +213,15 @@ impl Texts for SqliteStore {
     }
 
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Fail> {
-        let sql = "SELECT id, source, reason, detail, text, file, line, first_seen, last_seen FROM quarantine \
-                   WHERE closed_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut found = statement.query((after, signed(limit as u64)))?;
-        let mut texts = Vec::new();
-        while let Some(row) = found.next()? {
-            texts.push(Quarantined {
-                id: row.get(0)?,
-                source: self.name(row.get(1)?)?.to_string(),
-                reason: row.get(2)?,
-                detail: row.get(3)?,
-                text: row.get(4)?,
-                file: self.name(row.get(5)?)?.to_string(),
-                line: unsigned(row.get(6)?),
-                first_seen: row.get(7)?,
-                last_seen: row.get(8)?,
-            });
-        }
-        Ok(texts)
+        Ok(self
+            .reviewed("closed_at IS NULL AND id > ?1", after, limit)?
+            .into_iter()
+            .map(|one| one.text)
+            .collect())
+    }
+
+    fn texts_after(&self, after: i64, limit: usize) -> Result<Vec<Reviewed>, Fail> {
+        self.reviewed("id > ?1", after, limit)
     }
 
     fn text_groups(&self, examples: usize) -> Result<Vec<Group>, Fail> {

@@ -72,7 +72,16 @@ impl Fail {
             Self::Sql(error) => error,
         };
         let extended = error.sqlite_error().map(|error| error.extended_code);
+        // What was read is not what this program ever writes: a text that is none, a number of another type.
+        let damaged = matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        );
         match error.sqlite_error_code() {
+            None if damaged => LedgerError::Corrupt { path, detail: error.to_string() },
             // The shared index of the log is a file too, and has an error of its own when it cannot grow.
             _ if extended == Some(ffi::SQLITE_IOERR_SHMSIZE) => LedgerError::DiskFull { path },
             Some(ErrorCode::SystemIoFailure) if extended.is_some_and(is_write) => {

@@ -1,0 +1,185 @@
+//! Keeping a ledger: verified, exported; texts that could not be read, tried again and dismissed.
+
+use crate::support::{Service, Site, expected_records};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use usage_sandbox::Settings;
+
+/// A site after a night against a service that takes everything.
+fn after_a_night() -> (Service, Site) {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    assert_eq!(site.run(&["run", "--wait", "20"]).status, 1);
+    (service, site)
+}
+
+/// A CSV text as maps from column to cell.
+fn table(text: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let line = |record: csv::StringRecord| {
+        header.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect()
+    };
+    reader.records().map(|record| line(record.unwrap())).collect()
+}
+
+#[test]
+fn a_sound_ledger_is_said_to_be_sound_and_a_false_one_is_not() {
+    let (_service, site) = after_a_night();
+    let said = site.run(&["ledger", "verify"]);
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("sound;"), "{}", said.stdout);
+    let json: Value = serde_json::from_str(&site.run(&["ledger", "verify", "--json"]).stdout).unwrap();
+    assert_eq!((&json["sound"], json["faults"].as_array().unwrap().len()), (&Value::Bool(true), 0));
+    // Somebody edits it by hand.
+    let edits = [
+        (
+            "UPDATE record SET state = 1 WHERE key = (SELECT min(key) FROM record WHERE state = 6)",
+            "leads to loaded",
+        ),
+        (
+            "UPDATE record SET sent_charge = '999' WHERE key = (SELECT min(key) FROM record WHERE state = 6)",
+            "totals",
+        ),
+        ("DELETE FROM identity WHERE local_record_id = '4.pbssrv'", "does not own its wire identity"),
+        ("DELETE FROM record WHERE key = (SELECT min(key) FROM record WHERE state = 6)", "identities"),
+    ];
+    let sound = std::fs::read(site.path("ledger.db")).unwrap();
+    for (edit, found) in edits {
+        std::fs::write(site.path("ledger.db"), &sound).unwrap();
+        let connection = rusqlite::Connection::open(site.path("ledger.db")).unwrap();
+        assert_eq!(connection.execute(edit, []).unwrap(), 1, "{edit}");
+        drop(connection);
+        let said = site.run(&["ledger", "verify"]);
+        assert_eq!(said.status, 1, "{edit}: {}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains(found), "{edit}: {}", said.stdout);
+        assert!(said.stderr.contains("restore a backup"), "{edit}: {}", said.stderr);
+        let json = site.run(&["ledger", "verify", "--json"]);
+        let json: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(json["sound"], Value::Bool(false), "{edit}");
+    }
+}
+
+#[test]
+fn an_export_has_every_row_with_its_exact_charge_in_both_forms() {
+    let (_service, site) = after_a_night();
+    let csv = site.run(&["ledger", "export"]);
+    assert_eq!(csv.status, 0, "{}", csv.stderr);
+    let rows = table(&csv.stdout);
+    let sent: BTreeSet<[String; 3]> = rows
+        .iter()
+        .filter(|row| row["state"] == "loaded")
+        .map(|row| ["resource", "local_record_id", "loaded_charge"].map(|name| row[name].clone()))
+        .collect();
+    let owed: BTreeSet<[String; 3]> = expected_records()
+        .into_iter()
+        .filter(|record| !record[2].is_empty())
+        .map(|[resource, id, _, charge]| [resource, id, charge])
+        .collect();
+    assert_eq!(sent, owed);
+    assert!(rows.iter().any(|row| row["state"] == "held" && row["charge"].is_empty()));
+    // The same in the other form, into a file.
+    let said = site.run(&["ledger", "export", "rows", "--format", "ndjson", "--output", "rows.ndjson"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    let lines: Vec<Value> =
+        site.read("rows.ndjson").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), rows.len());
+    for (line, row) in lines.iter().zip(&rows) {
+        assert_eq!(
+            (line["key"].as_str(), line["charge"].as_str()),
+            (Some(row["key"].as_str()), Some(row["charge"].as_str()).filter(|charge| !charge.is_empty()),)
+        );
+    }
+    // Events tell every batch; numbers grow.
+    let events = table(&site.run(&["ledger", "export", "events"]).stdout);
+    let numbers: Vec<i64> = events.iter().map(|event| event["event"].parse().unwrap()).collect();
+    assert!(numbers.is_sorted() && events.iter().any(|event| event["what"] == "leased"));
+}
+
+#[test]
+fn a_name_that_is_a_formula_is_only_a_text_in_a_spreadsheet() {
+    let site = Site::new();
+    let service = Service::start(Settings::default());
+    site.send_to(&service.url());
+    let formula = "=HYPERLINK(\"http://example.org\")";
+    let rows = site.read("sacct/testhpc-2026-11-23.txt");
+    site.write("sacct/testhpc-2026-11-23.txt", &format!("{rows}{formula}|too short\n"));
+    site.run(&["run", "--wait", "20"]);
+    let texts = table(&site.run(&["ledger", "export", "quarantine"]).stdout);
+    let hostile = texts.iter().find(|text| text["text"].contains("HYPERLINK")).unwrap();
+    assert!(hostile["text"].starts_with("'="), "{}", hostile["text"]);
+    let cells = texts.iter().flat_map(BTreeMap::values);
+    assert!(cells.clone().count() > 20);
+    for cell in cells {
+        assert!(!cell.starts_with(['=', '+', '@']), "{cell}");
+    }
+}
+
+#[test]
+fn quarantined_texts_are_listed_tried_again_and_dismissed_and_never_counted_twice() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    let file = "sacct/testhpc-2026-11-23.txt";
+    let whole = site.read(file);
+    // A transfer that was cut off: the last row has no end.
+    let cut = whole.trim_end().len() - 30;
+    site.write(file, &whole[..cut]);
+    site.run(&["run", "--wait", "20"]);
+    let listed = site.run(&["quarantine"]);
+    assert_eq!(listed.status, 1, "{}", listed.stderr);
+    assert!(
+        listed.stdout.contains("cut-off") && listed.stderr.contains("quarantine retry"),
+        "{}",
+        listed.stdout
+    );
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        let said = site.run(arguments);
+        said.stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].to_string())
+            .collect()
+    };
+    let (all, cut_off) =
+        (ids(&["quarantine", "--json"]), ids(&["quarantine", "--json", "--reason", "cut-off"]));
+    assert_eq!((all.len(), cut_off.len()), (3, 1));
+    // Read once more, nothing is new.
+    let again = site.run(&["run", "--json"]);
+    assert!(again.stderr.contains("newly quarantined 0"), "{}", again.stderr);
+    assert_eq!(ids(&["quarantine", "--json"]), all);
+    let retried = site.run(&["quarantine", "retry", "--json"]);
+    let retried: Value = serde_json::from_str(&retried.stdout).unwrap();
+    assert_eq!((&retried["closed"], retried["still"].as_array().unwrap().len()), (&serde_json::json!([]), 3));
+    // The whole file arrives: the record is read, the text is closed, the others stay.
+    site.write(file, &whole);
+    let retried = site.run(&["quarantine", "retry", &cut_off[0]]);
+    assert_eq!(retried.status, 0, "{}{}", retried.stdout, retried.stderr);
+    assert!(retried.stdout.contains("1 closed, 0 still cannot be read"), "{}", retried.stdout);
+    assert_eq!(ids(&["quarantine", "--json"]).len(), 2);
+    // What is dismissed stays so, whoever reads the file again.
+    let left = ids(&["quarantine", "--json"]);
+    let said =
+        site.run(&["quarantine", "dismiss", &left[0], &left[1], "--reason", "a banner of the login node"]);
+    assert_eq!((said.status, said.stdout.trim()), (0, "2 dismissed"), "{}", said.stderr);
+    let night = site.run(&["run", "--wait", "20"]);
+    assert_eq!(night.status, 0, "{}", night.stderr);
+    assert!(ids(&["quarantine", "--json"]).is_empty());
+    assert_eq!(site.run(&["quarantine"]).status, 0);
+    let exported = table(&site.run(&["ledger", "export", "quarantine"]).stdout);
+    assert_eq!(exported.iter().filter(|text| text["closed_why"] == "a banner of the login node").count(), 2);
+    // A number that is not open, and a file that is gone, are said.
+    assert_eq!(site.run(&["quarantine", "dismiss", "999", "--reason", "x"]).status, 1);
+    let held: Vec<_> = service.state().loaded;
+    assert_eq!(held.len(), expected_records().len(), "each record once");
+}
+
+#[test]
+fn a_text_whose_file_is_gone_cannot_be_tried_again_and_that_is_said() {
+    let (_service, site) = after_a_night();
+    std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt")).unwrap();
+    let said = site.run(&["quarantine", "retry"]);
+    assert_eq!(said.status, 1, "{}{}", said.stdout, said.stderr);
+    assert!(said.stderr.contains("put the file back, or dismiss it"), "{}", said.stderr);
+    assert_eq!(site.run(&["quarantine"]).status, 1, "they are still open");
+}
