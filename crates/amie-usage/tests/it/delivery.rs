@@ -520,6 +520,51 @@ async fn a_short_retry_after_is_waited_for() {
 }
 
 #[tokio::test]
+async fn what_one_message_is_told_of_waiting_holds_for_all() {
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let times = Arc::clone(&arrived);
+    let server = Server::new(move |request| {
+        let mut times = times.lock().unwrap();
+        times.push(Instant::now());
+        // The second message is told to come back later, whoever's it is.
+        match times.len() {
+            2 => Reply::full(429, "Retry-After: 1\r\n", ""),
+            _ if request.method == "GET" => Reply::json(200, "[]"),
+            _ => Reply::taken(),
+        }
+    })
+    .await;
+    let (client, records, budget) = (server.client(), records(4), budget());
+    let limits = Limits { max_records: 1, ..Limits::default() };
+    let first = deliver_all(&client, UsageType::Compute, &records[..1]).await;
+    assert_eq!(accepted(&first), 1);
+    let (slices, cancel) = (slices(&records), Cancel::new());
+    let (one, two, failed) = tokio::join!(
+        deliver(&client, UsageType::Compute, &slices, &limits, &budget, &cancel),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            deliver(&client, UsageType::Compute, &slices, &limits, &budget, &cancel).await
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            client.failed().await
+        },
+    );
+    assert_eq!((accepted(&one), accepted(&two), failed, budget.left()), (4, 4, Ok(vec![]), 19));
+    let times = arrived.lock().unwrap();
+    let quiet = times[2].duration_since(times[1]);
+    assert!(quiet >= Duration::from_millis(990), "{quiet:?}");
+
+    // A wait that is too long for one is too long for all.
+    let server = Server::script(vec![Reply::full(503, "Retry-After: 3600\r\n", "")]).await;
+    let client = server.client();
+    for posts in [1, 0] {
+        let delivery = deliver(&client, UsageType::Compute, &slices, &limits, &budget, &cancel).await;
+        assert_eq!((not_sent(&delivery), delivery.posts, &delivery.stop), (4, posts, &Some(Stop::ApiDown)));
+    }
+}
+
+#[tokio::test]
 async fn a_cancel_stops_before_the_next_post_and_ends_a_wait() {
     let server = Server::script(vec![Reply::taken()]).await;
     let cancel = Cancel::new();

@@ -51,8 +51,8 @@ pub(super) fn subject(id: &[u8]) -> Option<Subject<'_>> {
     if id.len() > MAX_ID {
         return None;
     }
-    if all_consuming(reservation).parse(id).is_ok() {
-        return Some(Subject::Reservation);
+    if !id.first().is_some_and(u8::is_ascii_digit) {
+        return all_consuming(reservation).parse(id).is_ok().then_some(Subject::Reservation);
     }
     let (_, (number, server)) = all_consuming((job_number, opt(server))).parse(id).ok()?;
     let kind = if number.ends_with(b"[]") { Kind::Parent } else { Kind::Run };

@@ -5,6 +5,7 @@ mod expected;
 mod folds;
 mod forged;
 mod labelled;
+mod simulated;
 mod traps;
 
 use parsers::pbs::{Reader, Releases};
