@@ -176,6 +176,11 @@ impl Client {
         self.pace.turn().await;
     }
 
+    /// No request starts for so long: the service wants to be left alone.
+    pub(crate) fn hold(&self, wait: Duration) {
+        self.pace.hold(wait);
+    }
+
     /// Posts records that have the form in which they are sent. The caller has waited for its turn.
     pub(crate) async fn post(&self, usage_type: UsageType, records: &[&[u8]]) -> SendOutcome {
         let body = wire::message_body(usage_type, records.iter().copied());
@@ -205,6 +210,9 @@ impl Client {
             return Ok(Vec::new());
         }
         let mut status = wire::read_status(&answer.body).map_err(|error| self.unreadable(&error))?;
+        for resource in &mut status {
+            self.key.redact_name(&mut resource.resource);
+        }
         for error in status.iter_mut().flat_map(|resource| &mut resource.errors) {
             error.error = clean(&error.error, &self.key);
             self.clean_all(&mut error.records);
@@ -283,7 +291,13 @@ impl Client {
         if answer.is_nothing() {
             return Ok(LoadedPage::default());
         }
-        wire::read_loaded(&answer.body, limit).map_err(|error| self.unreadable(&error))
+        let mut page = wire::read_loaded(&answer.body, limit).map_err(|error| self.unreadable(&error))?;
+        for record in &mut page.records {
+            self.key.redact_name(&mut record.resource);
+            self.key.redact_name(&mut record.local_record_id);
+            record.accounting_db_record_id.iter_mut().for_each(|id| self.key.redact_name(id));
+        }
+        Ok(page)
     }
 
     /// All loaded records from the query's offset on, page by page.
@@ -398,21 +412,7 @@ impl Client {
 
     fn clean_all(&self, records: &mut [FailedRecord]) {
         for record in records {
-            record.error = clean(&record.error, &self.key);
-            // Identities are compared, so they stay as they are; but a service that repeats headers may repeat the key.
-            for field in [
-                &mut record.failed_record_id,
-                &mut record.resource,
-                &mut record.local_record_id,
-                &mut record.username,
-                &mut record.local_project_id,
-                &mut record.local_reference,
-            ]
-            .into_iter()
-            .flatten()
-            {
-                self.key.redact_in_place(field);
-            }
+            crate::outcome::clean_record(record, &self.key);
         }
     }
 }

@@ -7,6 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// No name has a key of this length in it by chance.
+const LONG_KEY: usize = 12;
+
 /// The longest key; real ones have some dozens of characters. A longer file is some other file.
 const MAX_KEY_BYTES: usize = 4096;
 
@@ -20,7 +23,11 @@ const MAX_KEY_BYTES: usize = 4096;
 /// # Ok::<(), amie_usage::KeyError>(())
 /// ```
 #[derive(Clone)]
-pub struct ApiKey(SecretString);
+pub struct ApiKey {
+    key: SecretString,
+    /// The key as JSON, HTML and addresses write it, where that is different: it is looked for in what comes back.
+    other_spellings: Vec<SecretString>,
+}
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,7 +145,7 @@ impl ApiKey {
 
     /// The key, for the one header that carries it.
     pub(crate) fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.key.expose_secret()
     }
 
     /// A text that somebody else wrote, without the key, should it have come back in it.
@@ -151,37 +158,19 @@ impl ApiKey {
     }
 
     /// The same; a text without the key is not copied.
-    pub(crate) fn redact_in_place(&self, text: &mut String) {
-        let key = self.expose();
-        let escaped = |escape: fn(char) -> Option<&'static str>| {
-            let mut out = Zeroizing::new(String::with_capacity(key.len() * 6));
-            for character in key.chars() {
-                match escape(character) {
-                    Some(escaped) => out.push_str(escaped),
-                    None => out.push(character),
-                }
+    fn redact_in_place(&self, text: &mut String) {
+        for written in std::iter::once(&self.key).chain(&self.other_spellings) {
+            if text.contains(written.expose_secret()) {
+                *text = text.replace(written.expose_secret(), "****");
             }
-            out
-        };
-        let json = escaped(|character| match character {
-            '"' => Some("\\\""),
-            '\\' => Some("\\\\"),
-            _ => None,
-        });
-        let html = escaped(|character| match character {
-            '&' => Some("&amp;"),
-            '<' => Some("&lt;"),
-            '>' => Some("&gt;"),
-            '"' => Some("&quot;"),
-            '\'' => Some("&#39;"),
-            _ => None,
-        });
-        let address =
-            Zeroizing::new(url::form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>());
-        for written in [key, json.as_str(), html.as_str(), address.as_str()] {
-            if text.contains(written) {
-                *text = text.replace(written, "****");
-            }
+        }
+    }
+
+    /// A part of a record's identity, without the key. A key of a few characters stays in: it may be in a job id, too, which
+    /// must not change for that.
+    pub(crate) fn redact_name(&self, name: &mut String) {
+        if self.expose().len() >= LONG_KEY {
+            self.redact_in_place(name);
         }
     }
 
@@ -193,10 +182,45 @@ impl ApiKey {
         }
         let sendable = bytes.len() <= MAX_KEY_BYTES && bytes.iter().all(u8::is_ascii_graphic);
         match std::str::from_utf8(bytes) {
-            Ok(text) if sendable => Ok(Self(SecretString::from(text))),
+            Ok(text) if sendable => {
+                Ok(Self { key: SecretString::from(text), other_spellings: other_spellings(text) })
+            }
             _ => Err(KeyError::Unsendable { origin: origin.to_owned() }),
         }
     }
+}
+
+/// The key as JSON, HTML and addresses write it, where that is not the key itself.
+fn other_spellings(key: &str) -> Vec<SecretString> {
+    let escaped = |escape: fn(char) -> Option<&'static str>| {
+        let mut out = Zeroizing::new(String::with_capacity(key.len() * 6));
+        for character in key.chars() {
+            match escape(character) {
+                Some(escaped) => out.push_str(escaped),
+                None => out.push(character),
+            }
+        }
+        out
+    };
+    let json = escaped(|character| match character {
+        '"' => Some("\\\""),
+        '\\' => Some("\\\\"),
+        _ => None,
+    });
+    let html = escaped(|character| match character {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '"' => Some("&quot;"),
+        '\'' => Some("&#39;"),
+        _ => None,
+    });
+    let address = Zeroizing::new(url::form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>());
+    [json, html, address]
+        .into_iter()
+        .filter(|written| written.as_str() != key)
+        .map(|written| SecretString::from(written.as_str()))
+        .collect()
 }
 
 #[cfg(unix)]
@@ -290,6 +314,12 @@ mod tests {
         let key = ApiKey::new("s3cr3t").unwrap();
         assert!(!format!("{key:?} {:#?}", Some(&key)).contains("s3cr3t"));
         assert_eq!(key.redact("bad key s3cr3t!"), "bad key ****!");
+        // Of a name only a key is taken out that cannot be a part of it by chance.
+        for (key, name, left) in [("7", "job-7", "job-7"), ("k3y-of-a-site", "x k3y-of-a-site", "x ****")] {
+            let mut name = name.to_owned();
+            ApiKey::new(key).unwrap().redact_name(&mut name);
+            assert_eq!(name, left);
+        }
         let odd = ApiKey::new(r#"a"b\c&d<e/f=g"#).unwrap();
         for written in [
             r#"a"b\c&d<e/f=g"#,

@@ -156,6 +156,23 @@ pub(crate) fn clean(text: &str, key: &ApiKey) -> String {
     wire::printable(&key.redact(text.get(..end).unwrap_or(text)), REASON_CHARS)
 }
 
+/// A record that somebody else wrote, without the key. Its error is made fit for people; identities are compared, so they stay
+/// as they are otherwise.
+pub(crate) fn clean_record(record: &mut FailedRecord, key: &ApiKey) {
+    record.error = clean(&record.error, key);
+    [
+        &mut record.failed_record_id,
+        &mut record.resource,
+        &mut record.local_record_id,
+        &mut record.username,
+        &mut record.local_project_id,
+        &mut record.local_reference,
+    ]
+    .into_iter()
+    .flatten()
+    .for_each(|field| key.redact_name(field));
+}
+
 /// What an answer to a POST of these records means.
 pub(crate) fn judge(usage_type: UsageType, records: &[&[u8]], answer: &Answer, key: &ApiKey) -> SendOutcome {
     let http_status = answer.status;
@@ -169,7 +186,7 @@ pub(crate) fn judge(usage_type: UsageType, records: &[&[u8]], answer: &Answer, k
             },
             (None, Ok(failed)) => {
                 let failed = failed.into_iter().map(|mut record| {
-                    record.error = clean(&record.error, key);
+                    clean_record(&mut record, key);
                     record
                 });
                 let (refused, unmatched) = assign(usage_type, records, failed.collect());

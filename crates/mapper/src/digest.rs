@@ -1,7 +1,7 @@
 //! Digests: of rules, so that held runs are tried again when they changed, and of a run's facts, so that a run which
 //! is read again is known to be the same. Both are stored, so what goes into them is fixed here, byte by byte.
 
-use parsers::{Assigned, Reading, Run, Scheduler, State};
+use parsers::{Reading, Run, Scheduler, State};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Part of every digest. Counted up when the same rules or facts begin to mean something else.
@@ -92,8 +92,10 @@ pub fn source_digest(run: &Run<'_>) -> u128 {
         node_list: _,
         allocated,
         requested,
-        assigned,
         phases,
+        // It is read only where a formula names it: a change of the rules would pass for one of the source. An ended run's never
+        // changes.
+        assigned: _,
         // What was asked for cannot change where nothing else of an ended run does.
         resources: _,
         exit_code,
@@ -178,21 +180,12 @@ pub fn source_digest(run: &Run<'_>) -> u128 {
         buffer.extend_from_slice(&count.to_le_bytes());
     }
     // Only runs that have them say more, so that all others keep their digest.
-    if *assigned != Assigned::default() {
-        push_assigned(&mut buffer, assigned);
-    }
     for phase in phases {
         buffer.push(b'p');
         buffer.extend_from_slice(&phase.seconds.to_le_bytes());
         push_counts(&mut buffer, [phase.cores, phase.nodes, phase.gpus, phase.mem_bytes]);
-        push_assigned(&mut buffer, &phase.assigned);
     }
     xxh3_128(&buffer)
-}
-
-fn push_assigned(buffer: &mut Vec<u8>, assigned: &Assigned) {
-    buffer.push(b'a');
-    push_counts(buffer, [assigned.cores, assigned.nodes, assigned.gpus, assigned.mem_bytes]);
 }
 
 fn push_counts(buffer: &mut Vec<u8>, counts: [Option<u64>; 4]) {

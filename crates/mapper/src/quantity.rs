@@ -149,6 +149,18 @@ impl Quantity {
         tables.find(|(_, quantity, _)| quantity == self).map_or(0, |(.., power)| *power)
     }
 
+    /// True for what exclusive placement took, which PBS says where a run begins.
+    pub(crate) fn is_assigned(&self) -> bool {
+        matches!(
+            self,
+            Self::AssignedCores
+                | Self::AssignedNodes
+                | Self::AssignedGpus
+                | Self::AssignedMemGb
+                | Self::AssignedMemGib
+        )
+    }
+
     /// True for what is said of a run as a whole: each of its phases would repeat it.
     pub(crate) fn is_of_whole_run(&self) -> bool {
         matches!(self, Self::Supplied | Self::SuspendedHours)

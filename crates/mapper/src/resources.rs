@@ -154,6 +154,12 @@ impl Resource {
         found.map_or(RateAnswer::Gap(around), RateAnswer::Rate)
     }
 
+    /// True where a formula names what exclusive placement took.
+    pub(crate) fn reads_assigned(&self) -> bool {
+        let mut quantities = self.rates.iter().flat_map(|rate| &rate.formula.quantities);
+        quantities.any(|(quantity, _)| quantity.is_assigned())
+    }
+
     /// `2020-01-01 to 2026-01-01, from 2026-01-01`.
     pub(crate) fn periods(&self) -> String {
         self.rates.iter().map(Rate::period).collect::<Vec<_>>().join(", ")

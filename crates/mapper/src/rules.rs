@@ -142,6 +142,12 @@ impl Rules {
         self.digest
     }
 
+    /// True where a formula names what exclusive placement took (`assigned.cores`): readers of PBS logs then look for it.
+    #[must_use]
+    pub fn reads_assigned(&self) -> bool {
+        self.resources.iter().any(Resource::reads_assigned)
+    }
+
     /// Which of a run's times chooses the rates of a resource; `None` where there is no such resource.
     #[must_use]
     pub fn rate_by(&self, resource: &str) -> Option<RateBy> {

@@ -132,7 +132,7 @@ fn hold_advice(reason: &str) -> &'static str {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"
         }
         "node-release" => {
-            "nodes were released while it ran, and its E record does not say what was used: charge it by hand, then waive it"
+            "nodes were released while it ran, and the records of it do not fit together: look at them with `amie-runner explain ID`, charge it by hand, then waive it"
         }
         "forgeable" => "use a source that cannot be forged, or set forgeable = \"warn\"",
         "unknown-owner" => "add the owner to the storage table (`held` shows the row to add), or waive it",

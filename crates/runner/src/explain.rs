@@ -1,17 +1,21 @@
 //! Finds a job in the sources and says what mapping makes of it, and finds its rows in the ledger.
 
+mod pbs;
+
+use crate::adjusting::refunds;
 use crate::config::Config;
-use crate::engine::job_rules;
+use crate::engine::{carried_to, job_rules};
 use crate::input::InputError;
 use crate::input::blocks::{Block, TooLong};
 use crate::ledger::{Entry, Find, Hold, Ledger, LedgerError, Quarantined, Row};
+use crate::pipeline::folding::Folding;
 use crate::pipeline::format::{FileReader, Format};
-use crate::pipeline::{self, Emitted, File, Work};
+use crate::pipeline::{self, Emitted, File, Frames, Work};
 use crate::plan::Planned;
 use crate::stored::StoredRun;
 use mapper::{Explanation, Mapper, Outcome, Rules, SourceRules};
-use parsers::pbs::Releases;
-use parsers::{Frame, Kind, Run};
+use parsers::{Frame, Kind, NoteKind, Run};
+use pbs::{PbsJob, about};
 use std::convert::Infallible;
 
 /// A frame of the input that is about the job.
@@ -51,6 +55,8 @@ pub struct Known {
     pub hold: Option<Hold>,
     /// The record as it is (or would be) sent.
     pub payload: Option<Vec<u8>>,
+    /// Refunds of it.
+    pub refunds: Vec<Row>,
     /// What today's rules make of the run that is kept with the hold: the input may be gone by now.
     pub kept: Option<Explanation>,
 }
@@ -59,6 +65,8 @@ const MOST_TEXT: usize = 8 << 10;
 
 struct ExplainWork<'a> {
     id: &'a str,
+    /// The PBS job that the id is about.
+    job: PbsJob<'a>,
     rules: &'a Rules,
     /// For texts in which users could have forged rows, and for texts in which nobody could.
     source: &'a SourceRules,
@@ -95,7 +103,7 @@ impl ExplainWork<'_> {
 impl Work for ExplainWork<'_> {
     type Output = Vec<Sighted>;
 
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Vec<Sighted> {
+    fn block(&self, file: &File, block: &Block, frames: Frames<'_>) -> Vec<Sighted> {
         let mut found = Vec::new();
         let forgeable = !file.reader.user_written_columns().is_empty();
         let mut mapper = Mapper::new(self.rules, if forgeable { self.source } else { self.safe });
@@ -111,7 +119,7 @@ impl Work for ExplainWork<'_> {
                 fate,
             });
         };
-        file.reader.read(block, source_offset, releases, |frame| match frame {
+        frames.visit(|frame| match frame {
             Frame::Run(run) => {
                 if self.is_meant(&mut mapper, &run) {
                     let fate = match run.kind {
@@ -132,7 +140,17 @@ impl Work for ExplainWork<'_> {
                     sighted(bad.place.line, bad.text, Fate::Quarantined(bad.reason.to_string()));
                 }
             }
-            Frame::Note(_) => {}
+            // What a PBS log says of a run before it ends: its charge may come from there.
+            Frame::Note(note) => {
+                let letter = match note.kind {
+                    NoteKind::Letter(letter) => letter,
+                    NoteKind::Repeated => b' ',
+                    _ => return,
+                };
+                if let Some(what) = about(letter).filter(|_| self.job.is_of(note.text)) {
+                    sighted(note.place.line, note.text, Fate::Informational(what));
+                }
+            }
         });
         found
     }
@@ -159,17 +177,28 @@ fn without_steps(element: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&keys).ok()
 }
 
-/// Reads the sources and finds what they say of a job; and the files that could not be read.
+/// Reads the sources and finds what they say of a job; and the files that could not be read. `ledger` has what was carried
+/// out of files that are no longer there.
 #[must_use]
-pub fn in_sources(config: &Config, planned: &[Planned<'_>], id: &str) -> (Vec<Sighted>, Vec<InputError>) {
+pub fn in_sources(
+    config: &Config,
+    planned: &[Planned<'_>],
+    ledger: Option<&dyn Ledger>,
+    id: &str,
+) -> (Vec<Sighted>, Vec<InputError>) {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for planned in planned {
         let (Some(format), Some(source)) = (Format::of(planned.source), job_rules(planned.source)) else {
             continue;
         };
         let safe = source.for_safe_text();
-        let work = ExplainWork { id, rules: &config.rules, source, safe: &safe };
-        let read = pipeline::run(&format, &planned.files.files, None, &work, |emitted| {
+        let job = PbsJob::new(id);
+        let work = ExplainWork { id, job, rules: &config.rules, source, safe: &safe };
+        // A question is answered as well as it can be: without what was carried a run may be held that was charged.
+        let carried = ledger.and_then(|ledger| carried_to(planned, ledger).ok().flatten());
+        let mut folding =
+            carried.and_then(|carried| Folding::resume(&format, &carried, false).ok().flatten());
+        let read = pipeline::run(&format, &planned.files.files, None, folding.as_mut(), &work, |emitted| {
             if let Emitted::Output(_, sighted, _) = emitted {
                 found.extend(sighted);
             }
@@ -198,7 +227,8 @@ pub fn in_ledger(config: &Config, ledger: &dyn Ledger, id: &str) -> Result<Vec<K
             let hold = ledger.hold(&row.key)?;
             let payload = ledger.payload(&row.key)?;
             let kept = hold.as_ref().and_then(|hold| of_hold(config, hold));
-            known.push(Known { row, history, hold, payload, kept });
+            let refunds = refunds(ledger, &row.key)?;
+            known.push(Known { row, history, hold, payload, refunds, kept });
         }
     }
     Ok(known)

@@ -2,11 +2,13 @@
 
 use amie_usage::Stop;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use parsers::pbs::OpenState;
 use runner::attention::Item;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{LedgerError, State, Totals};
+use runner::ledger::{GoLive, LedgerError, State, Totals};
 use runner::nightly::Night;
+use runner::pipeline::folding::Folded;
 use runner::tally::Tally;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -177,6 +179,9 @@ pub(crate) fn laws(tally: &Tally) -> String {
     text += &format!("  skipped: {}\n", reasons(&tally.skipped));
     text += &format!("  held: {}\n", reasons(&tally.held));
     text += &format!("  quarantined: {}\n", reasons(&tally.quarantined_by));
+    if !tally.observed.is_empty() {
+        text += &format!("  observed: {}\n", reasons(&tally.observed));
+    }
     text
 }
 
@@ -305,6 +310,12 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    if ingested.withheld > 0 {
+        text += &format!(
+            "  {} record(s) of what ended before go-live: recorded, and not sent\n",
+            ingested.withheld
+        );
+    }
     for braked in &night.braked {
         text += &wrapped(&format!("held {} record(s): {}", braked.records, escape(&braked.to_string())));
     }
@@ -379,6 +390,7 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
         night.reconciliation.unreachable.iter().map(|text| format!("could not reconcile: {text}; run again")),
     );
     list.extend(night.reconciliation.key_refused.iter().cloned());
+    list.extend(night.go_live.iter().filter_map(go_live_text));
     if let Some(since) = night.overdue {
         list.push(format!(
             "records that were sent on {} and later are accepted and not loaded: ask the service what became of them",
@@ -387,6 +399,19 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
     }
     list.extend(night.old_tables.iter().cloned());
     list
+}
+
+/// What to say of a go-live that was moved back in the configuration alone.
+pub(crate) fn go_live_text(go_live: &GoLive) -> Option<String> {
+    let GoLive { resource, configured, in_force } = go_live;
+    (configured < in_force).then(|| {
+        format!(
+            "{resource}: go_live is {} in the configuration, and the ledger goes by {}: what ended between is not sent. To send it: \
+             amie-runner ledger go-live {resource} --from DATE --reason '...'",
+            runner::clock::show(*configured),
+            runner::clock::show(*in_force)
+        )
+    })
 }
 
 fn column_texts(remarks: &runner::engine::Remarks) -> Vec<String> {
@@ -403,6 +428,46 @@ fn column_texts(remarks: &runner::engine::Remarks) -> Vec<String> {
     list.extend(
         remarks.warnings.iter().map(|(file, warning)| format!("{file}: the document warns: {warning}")),
     );
+    for (source, folded) in &remarks.folded {
+        list.extend(folded_texts(folded).into_iter().map(|text| format!("{source}: {text}")));
+    }
+    list
+}
+
+/// What a person should know of runs whose usage is in no record, and of what does not look like a server's own log.
+fn folded_texts(folded: &Folded) -> Vec<String> {
+    let mut list = Vec::new();
+    let lost: Vec<_> = folded.open.iter().filter(|run| run.state == OpenState::Lost).collect();
+    if !lost.is_empty() {
+        let shown: Vec<_> = lost.iter().take(5).map(|run| String::from_utf8_lossy(&run.id)).collect();
+        let more = if lost.len() > shown.len() { ", ..." } else { "" };
+        list.push(format!(
+            "{} run(s) began and will have no end in the log, so that nobody is charged for them: {}{more}",
+            lost.len(),
+            shown.join(", ")
+        ));
+    }
+    let counts = &folded.counts;
+    for (count, what) in [
+        (
+            counts.lost,
+            "run(s) began and were followed by another run of their job without an end: not charged",
+        ),
+        (counts.without_record, "requeued run(s) of TORQUE, whose R does not say what was used: not charged"),
+        (
+            counts.from_checkpoint,
+            "run(s) went on from a checkpoint; what they used before it is in no record",
+        ),
+        (
+            counts.repeated_in_file,
+            "record(s) stand twice in one file, which no server writes: each counts once",
+        ),
+        (counts.forgotten, "run(s) were under way when too many were, and are held when they end"),
+    ] {
+        if count > 0 {
+            list.push(format!("{count} {what}"));
+        }
+    }
     list
 }
 

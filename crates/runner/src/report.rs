@@ -163,12 +163,15 @@ impl Report<'_> {
             sum(&t.skipped),
             sum(&t.held)
         )?;
-        let rows: Vec<(&str, &BTreeMap<String, u64>)> = vec![
+        let mut rows: Vec<(&str, &BTreeMap<String, u64>)> = vec![
             ("informational", &t.informational),
             ("quarantined", &t.quarantined_by),
             ("skipped", &t.skipped),
             ("held", &t.held),
         ];
+        if !t.observed.is_empty() {
+            rows.push(("observed", &t.observed));
+        }
         page.push_str("<div class=\"scroll\"><table>\n");
         for (name, counts) in rows {
             let list: Vec<String> =

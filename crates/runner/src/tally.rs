@@ -28,6 +28,9 @@ pub struct Tally {
     pub skipped: BTreeMap<String, u64>,
     /// Runs that wait for a person, by reason.
     pub held: BTreeMap<String, u64>,
+    /// What a log says of runs beside their ends, by what it is: outside of the laws (see [`crate::pipeline::folding`]).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub observed: BTreeMap<String, u64>,
     /// Charge of the mapped runs, by resource.
     pub charge: BTreeMap<String, Decimal>,
     /// The same, by resource and project.
@@ -82,6 +85,13 @@ impl Tally {
         add(&mut self.held, reason, 1);
     }
 
+    /// Counts what a log says of runs beside their ends.
+    pub fn observe(&mut self, what: &str, count: u64) {
+        if count > 0 {
+            add(&mut self.observed, what, count);
+        }
+    }
+
     /// Counts a mapped run with its charge.
     pub fn charge(&mut self, resource: &str, project: &str, charge: Decimal) {
         self.mapped += 1;
@@ -123,6 +133,7 @@ impl Tally {
             (&mut self.quarantined_by, &other.quarantined_by),
             (&mut self.skipped, &other.skipped),
             (&mut self.held, &other.held),
+            (&mut self.observed, &other.observed),
         ] {
             for (name, count) in from {
                 add(into, name, *count);

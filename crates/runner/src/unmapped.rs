@@ -9,12 +9,11 @@ use crate::input::blocks::{Block, TooLong};
 use crate::pipeline::format::Format;
 use crate::pipeline::mapping::{At, Collector, HeldEntry, Record};
 use crate::pipeline::parsing::Unreadable;
-use crate::pipeline::{self, Emitted, File, Work};
+use crate::pipeline::{self, Emitted, File, Frames, Work};
 use crate::plan::Planned;
 use amie_usage::Decimal;
 use bstr::{BStr, ByteSlice};
 use mapper::{HoldReason, Keys, Mapper, Outcome, Rules, SourceRules};
-use parsers::pbs::Releases;
 use parsers::{Frame, Kind, Run};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -204,12 +203,12 @@ fn held(outcome: &Outcome<'_>) -> Option<HoldReason> {
 impl Work for Seek<'_> {
     type Output = Found;
 
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Found {
+    fn block(&self, file: &File, _: &Block, frames: Frames<'_>) -> Found {
         let mut found = Found::default();
         let source = if file.reader.user_written_columns().is_empty() { self.safe } else { self.source };
         let mut mappers =
             [self.rules, self.accounts_known, self.all_known].map(|rules| Mapper::new(rules, source));
-        file.reader.read(block, source_offset, releases, |frame| {
+        frames.visit(|frame| {
             if let Frame::Run(run) = frame
                 && run.kind == Kind::Run
             {
@@ -268,16 +267,17 @@ pub fn unmapped(config: &Config, planned: &[Planned<'_>]) -> Result<Report, Conf
                     source,
                     safe: &safe,
                 };
-                let Ok(remarks) = pipeline::run(&format, &planned.files.files, None, &work, |emitted| {
-                    if let Emitted::Output(_, block, _) = emitted {
-                        found.merge(block);
-                    }
-                    Ok::<_, Infallible>(())
-                });
+                let Ok(remarks) =
+                    pipeline::run(&format, &planned.files.files, None, None, &work, |emitted| {
+                        if let Emitted::Output(_, block, _) = emitted {
+                            found.merge(block);
+                        }
+                        Ok::<_, Infallible>(())
+                    });
                 report.problems.extend(remarks.problems);
             }
             _ if matches!(planned.source.kind, SourceKind::Quota { .. }) => {
-                let Ok(collected) = each_block(config, planned, Owners::default, |block: Owners| {
+                let Ok(collected) = each_block(config, planned, None, Owners::default, |block: Owners| {
                     found.merge(block.0);
                     Ok::<_, Infallible>(())
                 });

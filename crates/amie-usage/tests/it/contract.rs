@@ -118,6 +118,29 @@ fn our_charge_is_a_string_where_theirs_may_be_a_number() {
 }
 
 #[test]
+fn every_record_of_theirs_comes_out_of_ours_but_for_what_is_better() {
+    let number = wire::Settings { charge: wire::ChargeForm::Number, ..wire::Settings::default() };
+    for theirs in records_of(&captured("compute")) {
+        let record: ComputeUsageRecord<'_> = serde_json::from_value(theirs.clone()).unwrap();
+        let mut rendered = Vec::new();
+        wire::render_compute(&record, &mut rendered).unwrap();
+        let sent =
+            if theirs["Charge"].is_number() { number.as_sent(&rendered) } else { rendered.as_slice().into() };
+        let (ours, mut expected) = (json(&sent), theirs);
+        // Theirs is a list that holds the parent, or null; ours is the parent, or nothing.
+        let parent = expected.as_object_mut().unwrap().remove("ParentRecordID").unwrap();
+        if let Some(parent) = parent[0].as_str() {
+            expected["ParentRecordID"] = parent.into();
+        }
+        // Theirs passes on whatever type it was given.
+        if let Some(count) = expected["Attributes"]["NodeCount"].as_str() {
+            expected["Attributes"]["NodeCount"] = count.parse::<u64>().unwrap().into();
+        }
+        assert_eq!(ours, expected);
+    }
+}
+
+#[test]
 fn our_adjustment_message_is_theirs() {
     let theirs = captured("adjustment");
     let record: AdjustmentUsageRecord<'_> = serde_json::from_value(records_of(&theirs).remove(0)).unwrap();

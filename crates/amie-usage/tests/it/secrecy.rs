@@ -52,6 +52,46 @@ async fn debug_and_errors_show_no_key_even_when_the_service_does() {
     assert!(shown.contains("****") && shown.contains("TestSite"));
 }
 
+#[tokio::test]
+async fn a_panic_with_everything_in_it_shows_no_key() {
+    let server = Server::script(vec![Reply::json(400, &format!(r#"{{"error":"{KEY}"}}"#))]).await;
+    let (config, client) = (server.config(), server.client());
+    let outcome = client.send(UsageType::Compute, &[RECORD]).await;
+    let pages = client.loaded_pages(LoadedQuery::default());
+    let error = client.failed().await;
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        panic!("{config:?} {client:?} {outcome:?} {pages:?} {error:?}");
+    }));
+    let payload = panicked.unwrap_err();
+    let text = payload.downcast_ref::<String>().unwrap();
+    assert!(text.contains("ApiKey(****)") && text.contains("TestSite") && !text.contains(KEY), "{text}");
+}
+
+#[tokio::test]
+async fn records_that_repeat_the_key_are_given_without_it() {
+    let entry = format!(
+        r#"{{"Error":"{KEY}","FailedRecordID":"{KEY}","Resource":"{KEY}","LocalRecordID":"{KEY}","Username":"{KEY}",
+        "LocalProjectID":"{KEY}","LocalReference":"{KEY}"}}"#
+    );
+    let list = Reply::json(200, &format!("[{entry}]"));
+    let status = Reply::json(
+        200,
+        &format!(r#"[{{"Resource":"{KEY}","Errors":[{{"Error":"{KEY}","Records":[{entry}]}}]}}]"#),
+    );
+    let sent = Reply::json(200, &format!(r#"{{"FailedRecords":[{entry}]}}"#));
+    let loaded =
+        format!(r#"[{{"Resource":"{KEY}","LocalRecordID":"{KEY}","AccountingDbRecordID":"{KEY}"}}]"#);
+    let server = Server::script(vec![list, status, sent, Reply::json(200, &loaded)]).await;
+    let client = server.client();
+    let failed = format!("{:?}", client.failed().await);
+    let status = format!("{:?}", client.status(0, 1).await);
+    let sent = format!("{:?}", client.send(UsageType::Compute, &[RECORD]).await);
+    let loaded = format!("{:?}", client.loaded(&LoadedQuery::default()).await);
+    for shown in [failed, status, sent, loaded] {
+        assert!(shown.contains("****") && !shown.contains(KEY), "{shown}");
+    }
+}
+
 #[test]
 fn configuration_errors_show_no_key() {
     let server = ClientConfig::new(

@@ -54,7 +54,7 @@ pub(crate) fn parse(args: &cli::Parse) -> Result<Exit, Failure> {
     };
     let problems = match chosen {
         Chosen::Jobs(format) => {
-            let remarks = pipeline::run(&format, &files, None, &ParseWork, |emitted| {
+            let remarks = pipeline::run(&format, &files, None, None, &ParseWork, |emitted| {
                 if let Emitted::Output(_, parsed, _) = emitted {
                     tally.merge(&parsed.tally);
                     set_aside(parsed.quarantined)?;
@@ -149,7 +149,7 @@ fn format(args: &cli::Parse) -> Result<Chosen, Failure> {
             let guess_delimiter = args.delimiter.is_none() && args.columns.is_none();
             Ok(Chosen::Jobs(Format::Sacct { options, guess_delimiter, lenient: true }))
         }
-        "pbs" => Ok(Chosen::Jobs(Format::Pbs)),
+        "pbs" => Ok(Chosen::Jobs(Format::Pbs { reader: parsers::pbs::Reader::default() })),
         "sacct-json" => Ok(Chosen::Jobs(Format::SacctJson)),
         other => match other.strip_prefix("quota:") {
             Some(name) => {

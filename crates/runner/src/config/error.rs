@@ -140,3 +140,25 @@ pub(crate) fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'
         .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
         .map(|(_, candidate)| candidate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn secrets_are_masked_and_places_are_not() {
+        let text = "key_file = \"api-key\"\n  \"api.key\" = 'abc' # x\npassword=\"a=b\"\nurl = \"postgres://u:pw@h/d\"\ntoken = 5\n";
+        let shown = "key_file = \"api-key\"\n  \"api.key\" = '***' # x\npassword=\"***\"\nurl = \"postgres://u:**@h/d\"\ntoken = 5\n";
+        assert_eq!(masked(text), shown);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_masked_stays_in_its_place(text in r#"([a-z_]{0,3}(key|secret)? ?= ?["']?[^\n]{0,12}["']?|[a-z:/@"é]{0,20}|\PC{0,20}|\r?\n){0,8}"#) {
+            let shown = masked(&text);
+            prop_assert_eq!(shown.len(), text.len());
+            prop_assert_eq!(shown.matches('\n').count(), text.matches('\n').count());
+        }
+    }
+}

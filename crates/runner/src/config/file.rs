@@ -145,6 +145,7 @@ pub(super) struct Source {
     pub(super) forgeable: Option<Spanned<String>>,
     pub(super) job_name: Option<bool>,
     pub(super) project_from: Option<Vec<Spanned<String>>>,
+    pub(super) gpu_resources: Option<Spanned<Vec<String>>>,
     pub(super) format: Option<Spanned<String>>,
     pub(super) owner: Option<Spanned<String>>,
     pub(super) collected_at: Option<Spanned<CollectedAt>>,
@@ -220,6 +221,7 @@ pub(super) struct Resource {
     pub(super) name: Spanned<String>,
     #[serde(default)]
     pub(super) when: When,
+    pub(super) go_live: Option<Spanned<Datetime>>,
     pub(super) cores_per_node: Option<u64>,
     pub(super) gpus_per_node: Option<u64>,
     pub(super) supplied: Option<Spanned<PathBuf>>,
@@ -295,6 +297,7 @@ pub(super) struct Round {
 pub(super) struct Storage {
     pub(super) source: Spanned<String>,
     pub(super) resource: String,
+    pub(super) go_live: Option<Spanned<Datetime>>,
     pub(super) service_treats: Option<Spanned<String>>,
     pub(super) charge: Spanned<String>,
     #[serde(default)]

@@ -44,6 +44,8 @@ pub struct Config {
     pub api: Option<Api>,
     /// Where the ledger lies.
     pub ledger: PathBuf,
+    /// Resource -> from when on what ended is sent, epoch seconds: `go_live`.
+    pub go_live: BTreeMap<String, i64>,
     /// Sources in their order, disabled ones too.
     pub sources: Vec<Source>,
     /// Compiled rules.
@@ -166,6 +168,16 @@ pub struct Source {
     pub kind: SourceKind,
 }
 
+impl Source {
+    /// Reads what these rules charge by.
+    fn reading(mut self, rules: &Rules) -> Self {
+        if let SourceKind::Pbs { options, .. } = &mut self.kind {
+            options.assigned = rules.reads_assigned();
+        }
+        self
+    }
+}
+
 /// What a source holds.
 #[derive(Debug)]
 pub enum SourceKind {
@@ -187,6 +199,8 @@ pub enum SourceKind {
     },
     /// PBS accounting logs.
     Pbs {
+        /// How to read it.
+        options: parsers::pbs::Options,
         /// How its runs are mapped.
         mapping: SourceRules,
     },
@@ -483,6 +497,7 @@ impl Reading<'_> {
         if file.site.name.is_empty() || file.site.name.chars().any(char::is_control) {
             self.errors.push(ConfigError::plain("site.name is empty or holds control characters"));
         }
+        let go_live = self.go_live(&file, timezone.unwrap_or(Tz::UTC));
         let api = file.api.and_then(|api| self.api(api));
         let ledger = self.ledger(&file.ledger.url);
         let projects = file
@@ -603,13 +618,36 @@ impl Reading<'_> {
             timezone: timezone?,
             api,
             ledger: ledger?,
-            sources: sources.into_iter().flatten().collect(),
+            go_live,
+            sources: sources.into_iter().flatten().map(|source| source.reading(&rules)).collect(),
             rules,
             tables,
             table_max_age_days,
             night_factor,
             warnings,
         })
+    }
+
+    /// From when on each resource is reported. One resource may have several tables, and one date.
+    fn go_live(&mut self, file: &file::File, zone: Tz) -> BTreeMap<String, i64> {
+        let compute = file.resource.iter().map(Spanned::get_ref);
+        let compute = compute.map(|resource| (resource.name.get_ref(), resource.go_live.as_ref()));
+        let storage = file.storage.iter().map(Spanned::get_ref);
+        let storage = storage.map(|storage| (&storage.resource, storage.go_live.as_ref()));
+        let mut all = BTreeMap::new();
+        for (resource, written) in compute.chain(storage) {
+            let Some(written) = written else { continue };
+            let Some(date) = self.date(written, "go_live") else { continue };
+            let Some(from) = crate::clock::day_begins(date, zone) else {
+                self.fail(written.span(), format_args!("go_live: {date} is no day in {zone}"));
+                continue;
+            };
+            if all.insert(resource.clone(), from).is_some_and(|other| other != from) {
+                let resource = resource.escape_debug();
+                self.fail(written.span(), format_args!("go_live: \"{resource}\" has another one above"));
+            }
+        }
+        all
     }
 
     /// A number that is not 0, where it is given.
@@ -823,9 +861,12 @@ impl Reading<'_> {
                 ("sacct-json", Known::SacctJson),
             ],
         )?;
+        if let Some(names) = written.gpu_resources.as_ref().filter(|_| !matches!(kind, Known::Pbs)) {
+            self.fail_with_help(names.span(), "gpu_resources: is said of PBS logs only", "leave it out");
+        }
         let kind = match kind {
             Known::Sacct => self.sacct(written, zone)?,
-            Known::Pbs => SourceKind::Pbs { mapping: self.mapping(written)? },
+            Known::Pbs => self.pbs(written)?,
             Known::Quota => self.quota(source)?,
             Known::SacctJson => self.sacct_json(written)?,
         };
@@ -858,6 +899,20 @@ impl Reading<'_> {
         }
         let guess_delimiter = source.delimiter.is_none() && source.columns.is_none();
         Some(SourceKind::Sacct { options, guess_delimiter, forgeable, mapping: self.mapping(source)? })
+    }
+
+    fn pbs(&mut self, source: &file::Source) -> Option<SourceKind> {
+        let mut options = parsers::pbs::Options::default();
+        if let Some(names) = &source.gpu_resources {
+            if names.get_ref().is_empty() {
+                self.fail(
+                    names.span(),
+                    "gpu_resources: names at least one resource, for example [\"ngpus\"]",
+                );
+            }
+            options.gpu_resources.clone_from(names.get_ref());
+        }
+        Some(SourceKind::Pbs { options, mapping: self.mapping(source)? })
     }
 
     fn sacct_json(&mut self, source: &file::Source) -> Option<SourceKind> {

@@ -78,6 +78,18 @@ fn words_that_are_not_known_are_answered_with_those_that_are() {
         ),
         ("\"repquota-csv\"", "\"repquota-xml\"", "repquota-xml", ""),
         ("project_from = [\"group\"]", "project_from = []", "needs `project_from`", "no implicit fallback"),
+        (
+            "project_from = [\"group\"]",
+            "project_from = [\"group\"]\ngpu_resources = []",
+            "gpu_resources: names at least one",
+            "",
+        ),
+        (
+            "forgeable = \"warn\"",
+            "gpu_resources = [\"ngpus\"]",
+            "gpu_resources: is said of PBS logs only",
+            "leave it out",
+        ),
         ("\"sqlite:ledger.db\"", "\"postgres://u@h/db\"", "PostgreSQL is not supported", "sqlite:PATH"),
         ("\"sqlite:ledger.db\"", "\"mysql://u:secret@h/db\"", "is not understood", "sqlite:ledger.db"),
         ("enabled = false", "enabled = true", "collect is not supported", "`paths`"),

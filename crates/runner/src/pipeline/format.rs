@@ -1,6 +1,7 @@
 //! What one input file is read with: the format of its source, made ready by the file's first line or, for a JSON document, by
 //! a first look at the whole of it.
 
+use super::folding::head_of;
 use crate::config::{Source, SourceKind};
 use crate::input::blocks::{Block, Cutter, Ending, Lines};
 use crate::input::{InputError, Rereadable, open};
@@ -23,7 +24,10 @@ pub enum Format {
     /// Documents of Slurm's `sacct --json` and of slurmrestd.
     SacctJson,
     /// PBS accounting logs.
-    Pbs,
+    Pbs {
+        /// How to read the records.
+        reader: pbs::Reader,
+    },
 }
 
 /// A file that is ready to be cut into blocks.
@@ -53,7 +57,7 @@ impl Format {
                 lenient: false,
             }),
             SourceKind::SacctJson { .. } => Some(Self::SacctJson),
-            SourceKind::Pbs { .. } => Some(Self::Pbs),
+            SourceKind::Pbs { options, .. } => Some(Self::Pbs { reader: pbs::Reader::new(options) }),
             SourceKind::Quota { .. } => None,
         }
     }
@@ -69,7 +73,7 @@ impl Format {
             Self::Sacct { options, lenient: false, .. } if options.framing == sacct::Framing::Counted => {
                 return self.open_counted(path);
             }
-            Self::Sacct { .. } | Self::Pbs => {}
+            Self::Sacct { .. } | Self::Pbs { .. } => {}
         }
         let (line, reader) = first_line(open(path)?.reader)
             .map_err(|error| InputError::Read { path: path.to_owned(), error })?;
@@ -101,11 +105,11 @@ impl Format {
     fn reader(&self, first_line: &[u8]) -> Result<FileReader, String> {
         match self {
             Self::SacctJson => Ok(FileReader::SacctJson { warnings: Vec::new() }),
-            Self::Pbs => {
+            Self::Pbs { reader } => {
                 if first_line.contains(&0) {
                     return Err("is not text: PBS accounting logs are lines like 11/23/2026 02:29:41;E;0.server;user=...".to_owned());
                 }
-                Ok(FileReader::Pbs(pbs::Reader::default()))
+                Ok(FileReader::Pbs { reader: reader.clone(), head: head_of(first_line) })
             }
             Self::Sacct { options, guess_delimiter, lenient } => {
                 let mut options = options.clone();
@@ -179,23 +183,33 @@ pub enum FileReader {
         warnings: Vec<String>,
     },
     /// PBS accounting log.
-    Pbs(pbs::Reader),
+    Pbs {
+        /// Reads its records.
+        reader: pbs::Reader,
+        /// Tells the file from others (see [`head_of`]).
+        head: u128,
+    },
 }
 
 impl FileReader {
-    /// Visits the frames of a block in their order. A frame lives as long as its visit.
-    pub fn read(
-        &self,
-        block: &Block,
-        source_offset: u64,
-        releases: &pbs::Releases,
-        mut visit: impl FnMut(Frame<'_>),
-    ) {
+    /// The frames of a block of a PBS log, each by its own record, and what the records say to the fold; `None` for other formats.
+    #[must_use]
+    pub fn records<'a>(&self, block: &'a Block) -> Option<(pbs::Events, Vec<Frame<'a>>)> {
+        let Self::Pbs { reader, .. } = self else { return None };
+        let (mut events, mut frames) = (pbs::Events::default(), Vec::new());
+        let body = block.body.clone();
+        reader.frames(&block.text, body, block.last, &mut events, &mut |frame| frames.push(frame));
+        Some((events, frames))
+    }
+
+    /// Visits the frames of a block in their order, each by its own record. A frame lives as long as its visit.
+    pub fn read(&self, block: &Block, mut visit: impl FnMut(Frame<'_>)) {
         match self {
             Self::SacctJson { .. } => sacct_json::read(block.body(), &mut visit),
             Self::Sacct(layout) => layout.read(&block.text, block.body.clone(), block.last, &mut visit),
-            Self::Pbs(reader) => {
-                reader.read(&block.text, block.body.clone(), source_offset, block.last, releases, &mut visit);
+            Self::Pbs { reader, .. } => {
+                let mut events = pbs::Events::default();
+                reader.frames(&block.text, block.body.clone(), block.last, &mut events, &mut visit);
             }
         }
     }
@@ -205,7 +219,7 @@ impl FileReader {
     pub fn unknown_columns(&self) -> &[String] {
         match self {
             Self::Sacct(layout) => layout.unknown_columns(),
-            Self::SacctJson { .. } | Self::Pbs(_) => &[],
+            Self::SacctJson { .. } | Self::Pbs { .. } => &[],
         }
     }
 
@@ -214,7 +228,7 @@ impl FileReader {
     pub fn warnings(&self) -> &[String] {
         match self {
             Self::SacctJson { warnings } => warnings,
-            Self::Sacct(_) | Self::Pbs(_) => &[],
+            Self::Sacct(_) | Self::Pbs { .. } => &[],
         }
     }
 
@@ -225,7 +239,7 @@ impl FileReader {
             // Counted out by a delimiter that nobody knew, a name is only a name.
             Self::Sacct(layout) if !layout.is_forgeable() => &[],
             Self::Sacct(layout) => layout.user_written_columns(),
-            Self::SacctJson { .. } | Self::Pbs(_) => &[], // JSON quotes what users write
+            Self::SacctJson { .. } | Self::Pbs { .. } => &[], // JSON quotes what users write
         }
     }
 }
@@ -235,7 +249,7 @@ impl Cutter for FileReader {
         match self {
             Self::Sacct(layout) => layout.cut(text),
             Self::SacctJson { .. } => sacct_json::cut(text),
-            Self::Pbs(_) => pbs::cut(text),
+            Self::Pbs { .. } => pbs::cut(text),
         }
     }
 
@@ -243,21 +257,21 @@ impl Cutter for FileReader {
         match self {
             Self::Sacct(_) => Lines.last_frame(body),
             Self::SacctJson { .. } => body.len(), // an element is judged alone
-            Self::Pbs(_) => pbs::last_record(body),
+            Self::Pbs { .. } => pbs::last_record(body),
         }
     }
 
     fn context(&self, rest: &[u8]) -> Option<usize> {
         match self {
             Self::SacctJson { .. } => Some(0),
-            Self::Sacct(_) | Self::Pbs(_) => Lines.context(rest),
+            Self::Sacct(_) | Self::Pbs { .. } => Lines.context(rest),
         }
     }
 
     fn ending(&self) -> Box<dyn Ending> {
         match self {
             Self::SacctJson { .. } => Box::new(ElementEnding(sacct_json::Ending::default())),
-            Self::Sacct(_) | Self::Pbs(_) => Lines.ending(),
+            Self::Sacct(_) | Self::Pbs { .. } => Lines.ending(),
         }
     }
 }

@@ -4,14 +4,13 @@
 //! for `transform`, nothing but counts for its `--bench`.
 
 use super::parsing::{Unreadable, too_long};
-use super::{File, Work};
+use super::{File, Frames, Work};
 use crate::input::blocks::{Block, TooLong};
 use crate::ledger::{Candidate, Chunk, HeldRun, QuarantinedText, SourceFacts};
 use crate::stored::StoredRun;
 use crate::tally::Tally;
 use amie_usage::{Decimal, UsageType, wire};
 use mapper::{MappedRun, Mapper, Outcome, Rules, SkipReason, SourceRules};
-use parsers::pbs::Releases;
 use parsers::{Frame, Kind, NoteKind, Quarantined, Run};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -138,7 +137,7 @@ pub struct MappedBlock<C> {
 impl<C: Collector, F: Fn() -> C + Sync> Work for MapWork<'_, C, F> {
     type Output = MappedBlock<C>;
 
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> MappedBlock<C> {
+    fn block(&self, file: &File, block: &Block, frames: Frames<'_>) -> MappedBlock<C> {
         let mut kept = (self.collector)();
         let forgeable = !file.reader.user_written_columns().is_empty();
         let source = if forgeable { self.source } else { self.safe };
@@ -149,7 +148,7 @@ impl<C: Collector, F: Fn() -> C + Sync> Work for MapWork<'_, C, F> {
             payload: Vec::with_capacity(512),
         };
         let at = |line: usize| At { path: &file.path, index: file.index, line: block.line + line as u64 + 1 };
-        file.reader.read(block, source_offset, releases, |frame| {
+        frames.visit(|frame| {
             mapping.counts.tally.frames += 1;
             match frame {
                 Frame::Run(run) => mapping.run(&run, at(run.place.line), &mut kept),

@@ -4,7 +4,11 @@
 //! side by side, and emits the results in their order before it takes the next window, while the reader fills the
 //! queue behind it. Nothing that is emitted depends on the number of threads or on where blocks are cut; memory is
 //! bounded by two windows of blocks.
+//!
+//! The records of a PBS log do not stand alone: between reading a window's blocks and working on them, both on all
+//! cores, one [`folding::Folding`] goes over their frames in order and puts them right.
 
+pub mod folding;
 pub mod format;
 pub mod mapping;
 pub mod parsing;
@@ -12,9 +16,12 @@ pub mod quota;
 
 use crate::input::InputError;
 use crate::input::blocks::{BLOCK, Block, Blocks, Piece, TooLong};
+use crate::ledger::Carried;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use folding::Folding;
 use format::{FileReader, Format};
-use parsers::pbs::Releases;
+use parsers::Frame;
+use parsers::pbs::Events;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,11 +42,29 @@ pub trait Work: Sync {
     /// What comes out of a block.
     type Output: Send;
 
-    /// Works on one block. `source_offset`: bytes of the source before the body, over all files.
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Self::Output;
+    /// Works on one block.
+    fn block(&self, file: &File, block: &Block, frames: Frames<'_>) -> Self::Output;
 
     /// A frame that is longer than any record: it was skipped, and must be counted as quarantined.
     fn too_long(&self, file: &File, skipped: &TooLong) -> Self::Output;
+}
+
+/// The frames of a block.
+pub enum Frames<'a> {
+    /// To be read as they are visited.
+    Unread(&'a FileReader, &'a Block),
+    /// Read before, and put right since.
+    Read(Vec<Frame<'a>>),
+}
+
+impl Frames<'_> {
+    /// Visits them in their order.
+    pub fn visit(self, visit: impl FnMut(Frame<'_>)) {
+        match self {
+            Self::Unread(reader, block) => reader.read(block, visit),
+            Self::Read(frames) => frames.into_iter().for_each(visit),
+        }
+    }
 }
 
 /// What a source's reading came across besides its frames.
@@ -79,7 +104,7 @@ impl Remarks {
 
 enum Message {
     File(Arc<File>),
-    Piece(Arc<File>, Piece, u64),
+    Piece(Arc<File>, Piece),
     /// A file has been read to its end.
     Done(Arc<File>, u64),
     Problem(InputError),
@@ -87,22 +112,25 @@ enum Message {
 
 /// A message after the parallel part.
 enum Worked<T> {
-    File(Arc<File>),
+    File(Arc<File>, Option<Carried>),
     Output(Arc<File>, T, u64),
     Done(Arc<File>, u64),
-    Problem(InputError),
+    Problem,
 }
 
 /// One result, in input order.
 #[derive(Debug)]
 pub enum Emitted<T> {
+    /// What is carried over the beginning of the next file, where the [`Folding`] keeps it.
+    Carried(Carried),
     /// What came out of a block, and how many decompressed bytes of the file have been read with it.
     Output(Arc<File>, T, u64),
     /// This file has been read to its end; its decompressed size.
     Done(Arc<File>, u64),
 }
 
-/// Reads the files of one source in order and emits what `work` makes of their blocks, in order.
+/// Reads the files of one source in order and emits what `work` makes of their blocks, in order. `folding` goes over the
+/// records of PBS logs; without one they are folded all the same, and what is carried is dropped.
 ///
 /// A file that cannot be read does not stop the others: it is in [`Remarks::problems`].
 ///
@@ -112,23 +140,25 @@ pub fn run<W: Work, E: Send>(
     format: &Format,
     files: &[PathBuf],
     block_size: Option<usize>,
+    folding: Option<&mut Folding>,
     work: &W,
     mut emit: impl FnMut(Emitted<W::Output>) -> Result<(), E>,
 ) -> Result<Remarks, E> {
+    let mut fresh = Folding::new(format, false);
+    let folding = folding.or(fresh.as_mut());
     let window = (rayon::current_num_threads() * 2).clamp(2, 64);
     let (sender, receiver) = bounded(window);
     std::thread::scope(|scope| {
         scope.spawn(move || read_files(format, files, block_size.unwrap_or(BLOCK), &sender));
         // It owns the receiver: when emitting fails, that is dropped, and the reading thread ends instead of waiting for
         // ever for room in the channel.
-        emit_in_order(receiver, window, work, &mut emit)
+        emit_in_order(receiver, window, folding, work, &mut emit)
     })
 }
 
 fn read_files(format: &Format, files: &[PathBuf], block_size: usize, sender: &Sender<Message>) {
-    let mut source_offset = 0;
     for (index, path) in files.iter().enumerate() {
-        match read_file(format, index, path, block_size, &mut source_offset, sender) {
+        match read_file(format, index, path, block_size, sender) {
             Ok(()) => {}
             Err(ReadError::Input(problem)) => {
                 if sender.send(Message::Problem(problem)).is_err() {
@@ -163,7 +193,6 @@ fn read_file(
     index: usize,
     path: &Path,
     block_size: usize,
-    source_offset: &mut u64,
     sender: &Sender<Message>,
 ) -> Result<(), ReadError> {
     let read_error = |error| InputError::Read { path: path.to_owned(), error };
@@ -182,9 +211,8 @@ fn read_file(
             Piece::Block(block) => block.body().len() as u64,
             Piece::TooLong(skipped) => skipped.len,
         };
-        sender.send(Message::Piece(Arc::clone(&file), piece, *source_offset))?;
+        sender.send(Message::Piece(Arc::clone(&file), piece))?;
         bytes += len;
-        *source_offset += len;
     }
     match input.torn {
         Some(torn) => Err(torn.into()),
@@ -195,13 +223,14 @@ fn read_file(
 fn emit_in_order<W: Work, E>(
     receiver: Receiver<Message>,
     window: usize,
+    mut folding: Option<&mut Folding>,
     work: &W,
     emit: &mut impl FnMut(Emitted<W::Output>) -> Result<(), E>,
 ) -> Result<Remarks, E> {
     let mut remarks = Remarks::default();
-    let mut releases = Releases::default();
     let mut messages = Vec::with_capacity(window);
     loop {
+        messages.clear();
         while messages.len() < window {
             match receiver.recv() {
                 Ok(message) => messages.push(message),
@@ -211,43 +240,84 @@ fn emit_in_order<W: Work, E>(
         if messages.is_empty() {
             return Ok(remarks);
         }
-        for message in &messages {
-            if let Message::Piece(file, Piece::Block(block), source_offset) = message
-                && matches!(file.reader, FileReader::Pbs(_))
-            {
-                releases.scan(block.body(), *source_offset);
-            }
-        }
-        let releases = &releases;
-        let outputs: Vec<_> = std::mem::take(&mut messages)
-            .into_par_iter()
-            .map(|message| match message {
-                Message::Piece(file, Piece::Block(block), source_offset) => {
-                    let output = work.block(&file, &block, source_offset, releases);
-                    Worked::Output(file, output, block.offset + block.body().len() as u64)
+        let prepared = prepare(&messages, folding.as_deref_mut());
+        let outputs: Vec<_> = messages
+            .par_iter()
+            .zip(prepared)
+            .map(|(message, prepared)| match (message, prepared) {
+                (Message::Piece(file, Piece::Block(block)), prepared) => {
+                    let frames = match prepared {
+                        Prepared::Frames(frames) => Frames::Read(frames),
+                        Prepared::Nothing | Prepared::Carried(_) => Frames::Unread(&file.reader, block),
+                    };
+                    let output = work.block(file, block, frames);
+                    Worked::Output(Arc::clone(file), output, block.offset + block.body().len() as u64)
                 }
-                Message::Piece(file, Piece::TooLong(skipped), _) => {
-                    let output = work.too_long(&file, &skipped);
-                    Worked::Output(file, output, skipped.offset + skipped.len)
+                (Message::Piece(file, Piece::TooLong(skipped)), _) => {
+                    let output = work.too_long(file, skipped);
+                    Worked::Output(Arc::clone(file), output, skipped.offset + skipped.len)
                 }
-                Message::File(file) => Worked::File(file),
-                Message::Done(file, bytes) => Worked::Done(file, bytes),
-                Message::Problem(problem) => Worked::Problem(problem),
+                (Message::File(file), Prepared::Carried(carried)) => {
+                    Worked::File(Arc::clone(file), Some(carried))
+                }
+                (Message::File(file), _) => Worked::File(Arc::clone(file), None),
+                (Message::Done(file, bytes), _) => Worked::Done(Arc::clone(file), *bytes),
+                (Message::Problem(_), _) => Worked::Problem,
             })
             .collect();
         for output in outputs {
             match output {
                 Worked::Output(file, output, end) => emit(Emitted::Output(file, output, end))?,
-                Worked::File(file) => {
+                Worked::File(file, carried) => {
                     remarks.files += 1;
                     remarks.note(&file);
+                    if let Some(carried) = carried {
+                        emit(Emitted::Carried(carried))?;
+                    }
                 }
                 Worked::Done(file, bytes) => {
                     remarks.bytes += bytes;
                     emit(Emitted::Done(file, bytes))?;
                 }
-                Worked::Problem(problem) => remarks.problems.push(problem),
+                Worked::Problem => {} // below
+            }
+        }
+        for message in messages.drain(..) {
+            if let Message::Problem(problem) = message {
+                remarks.problems.push(problem);
             }
         }
     }
+}
+
+/// What was made of a message before the parallel part.
+enum Prepared<'a> {
+    Nothing,
+    /// What is carried over the beginning of a file.
+    Carried(Carried),
+    /// The frames of a block, put right.
+    Frames(Vec<Frame<'a>>),
+}
+
+/// Reads the blocks of a window on all cores and folds them in order; nothing where there is no fold.
+fn prepare<'a>(messages: &'a [Message], folding: Option<&mut Folding>) -> Vec<Prepared<'a>> {
+    let Some(folding) = folding else {
+        return messages.iter().map(|_| Prepared::Nothing).collect();
+    };
+    let read: Vec<_> = messages
+        .par_iter()
+        .map(|message| match message {
+            Message::Piece(file, Piece::Block(block)) => file.reader.records(block),
+            _ => None,
+        })
+        .collect();
+    let fold = |(message, read): (&Message, Option<(Events, Vec<Frame<'a>>)>)| match (message, read) {
+        (Message::Piece(file, _), Some((events, mut frames))) => {
+            folding.block(file, &events, &mut frames);
+            Prepared::Frames(frames)
+        }
+        (Message::File(file), _) => folding.begin(file).map_or(Prepared::Nothing, Prepared::Carried),
+        _ => Prepared::Nothing,
+    };
+    messages.iter().zip(read).map(fold).collect()
 }

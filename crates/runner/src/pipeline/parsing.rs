@@ -1,11 +1,10 @@
 //! Frames as JSON lines, for `parse`: what was understood, one object a line, in input order.
 
-use super::{File, Work};
+use super::{File, Frames, Work};
 use crate::input::blocks::{Block, TooLong};
 use crate::tally::Tally;
 use bstr::BStr;
-use parsers::pbs::Releases;
-use parsers::{Frame, Kind, Quarantined, Run, State};
+use parsers::{Frame, Kind, Phase, Quarantined, Run, State};
 use serde::Serialize;
 
 /// What the parsing of one block gives.
@@ -57,9 +56,9 @@ pub struct ParseWork;
 impl Work for ParseWork {
     type Output = Parsed;
 
-    fn block(&self, file: &File, block: &Block, source_offset: u64, releases: &Releases) -> Parsed {
+    fn block(&self, file: &File, block: &Block, frames: Frames<'_>) -> Parsed {
         let mut parsed = Parsed::default();
-        file.reader.read(block, source_offset, releases, |frame| {
+        frames.visit(|frame| {
             parsed.tally.frames += 1;
             match frame {
                 Frame::Run(run) => {
@@ -144,6 +143,25 @@ struct Line<'a> {
     project: Option<Text<'a>>,
     run_count: Option<u32>,
     finding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    phases: Vec<PhaseLine>,
+}
+
+/// A part of a run in which its allocation stayed as it was.
+#[derive(Serialize)]
+struct PhaseLine {
+    seconds: u64,
+    nodes: Option<u64>,
+    cores: Option<u64>,
+    gpus: Option<u64>,
+    mem_bytes: Option<u64>,
+}
+
+impl PhaseLine {
+    fn of(phase: &Phase) -> Self {
+        let Phase { seconds, nodes, cores, gpus, mem_bytes, assigned: _ } = *phase;
+        Self { seconds, nodes, cores, gpus, mem_bytes }
+    }
 }
 
 /// Bytes as JSON text; what is not UTF-8 is replaced.
@@ -193,6 +211,7 @@ fn render(run: &Run<'_>, file: &str, line: u64, out: &mut Vec<u8>) {
         project: run.project.map(Text),
         run_count: run.run_count,
         finding: run.finding.map(parsers::Finding::code),
+        phases: run.phases.iter().map(PhaseLine::of).collect(),
     };
     // Writing to memory cannot fail, and the struct holds nothing that JSON cannot say.
     if serde_json::to_writer(&mut *out, &line).is_ok() {

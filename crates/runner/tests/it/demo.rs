@@ -226,7 +226,10 @@ fn explain_says_where_a_charge_comes_from() {
         assert!(said.stdout.contains(part), "{part}: {}", said.stdout);
     }
     let json: Value = serde_json::from_str(&site.run(&["explain", "91.pbssrv", "--json"]).stdout).unwrap();
-    assert_eq!(json["sources"].as_array().unwrap().len(), 3);
+    let sources = json["sources"].as_array().unwrap();
+    assert_eq!(sources.iter().filter(|one| one["explanation"].is_object()).count(), 3);
+    // And before each the record that it was started; first of all, that the job was queued.
+    assert_eq!(sources.iter().filter(|one| one["informational"].is_string()).count(), 4);
     let said = site.run(&["explain", "987654321"]);
     assert_eq!(said.status, 1);
     assert!(said.stderr.contains("nothing is known of"), "{}", said.stderr);

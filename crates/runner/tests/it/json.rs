@@ -27,7 +27,7 @@ type Bad = (u64, String, usize);
 fn in_blocks(file: &Path, size: usize) -> (Vec<u8>, Vec<Bad>, Tally, Vec<String>) {
     let (mut out, mut bad, mut tally) = (Vec::new(), Vec::new(), Tally::default());
     let remarks =
-        pipeline::run(&Format::SacctJson, &[PathBuf::from(file)], Some(size), &ParseWork, |emitted| {
+        pipeline::run(&Format::SacctJson, &[PathBuf::from(file)], Some(size), None, &ParseWork, |emitted| {
             if let Emitted::Output(_, Parsed { lines, quarantined, tally: counts }, _) = emitted {
                 out.extend(lines);
                 bad.extend(quarantined.into_iter().map(|bad| (bad.line, bad.code, bad.text.len())));

@@ -63,7 +63,7 @@ fn indiscreet() -> Service {
 
 #[test]
 fn no_command_writes_the_key() {
-    for source in ["file", "variable"] {
+    for source in ["file", "variable", "credential"] {
         let service = indiscreet();
         let site = Site::new();
         site.send_to(&service.url());
@@ -72,6 +72,14 @@ fn no_command_writes_the_key() {
             site.configure("key_file = \"api-key\"", "key_env = \"SITE_KEY\"");
             std::fs::remove_file(site.path("api-key")).unwrap();
             variables.push(("SITE_KEY", KEY));
+        }
+        // As systemd would lay it out: a folder of its own, one file a credential.
+        let folder = site.path("credentials");
+        if source == "credential" {
+            site.configure("key_file = \"api-key\"", "");
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::rename(site.path("api-key"), folder.join("api-key")).unwrap();
+            variables.push(("CREDENTIALS_DIRECTORY", folder.to_str().unwrap()));
         }
         let said = a_life(&site, &variables);
         for (command, wrote) in &said {
