@@ -78,19 +78,30 @@ fn read_sacct(text: &[u8], options: &Options) -> u64 {
     sum
 }
 
-fn read_pbs(text: &[u8]) -> u64 {
+/// Reads a log as the pipeline does; what each block says to the fold is handed to `each`.
+fn read_pbs(text: &[u8], mut each: impl FnMut(&pbs::Events)) -> u64 {
     let reader = pbs::Reader::default();
-    let mut releases = pbs::Releases::default();
+    let mut events = pbs::Events::default();
     let (mut sum, mut at) = (0, 0);
     while at < text.len() {
         let block = &text[at..(at + BLOCK).min(text.len())];
         let last = at + block.len() == text.len();
         let len = if last { block.len() } else { pbs::cut(block) };
-        releases.scan(&block[..len], at as u64);
-        reader.read(&block[..len], 0..len, at as u64, last, &releases, &mut |frame| {
-            sum = use_frame(sum, &frame)
-        });
+        reader.frames(&block[..len], 0..len, last, &mut events, &mut |frame| sum = use_frame(sum, &frame));
+        each(&events);
         at += len;
+    }
+    sum
+}
+
+/// The sequential part alone.
+fn fold_pbs(blocks: &[pbs::Events]) -> usize {
+    let mut fold = pbs::Fold::new(&pbs::FoldOptions::default());
+    let (mut changes, mut sum) = (Vec::new(), 0);
+    for events in blocks {
+        changes.clear();
+        fold.block(1, events, &mut changes);
+        sum += changes.len();
     }
     sum
 }
@@ -146,7 +157,11 @@ fn pbs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pbs");
     for (name, text) in cases {
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| read_pbs(black_box(&text))));
+        group.bench_function(name, |bencher| bencher.iter(|| read_pbs(black_box(&text), |_| {})));
+        let mut blocks = Vec::new();
+        read_pbs(&text, |events| blocks.push(events.clone()));
+        group
+            .bench_function(format!("{name}, fold"), |bencher| bencher.iter(|| fold_pbs(black_box(&blocks))));
     }
     group.finish();
 }

@@ -51,6 +51,7 @@ pub fn dry_run<E>(
     let mut rehearsal = config.ledger.rehearse(&binding, now)?;
     let ledger = rehearsal.ledger.as_mut();
     ledger.recover(now)?;
+    ledger.keep_go_live(&config.go_live, now)?;
     let (collected, ingested) = engine::ingest(config, planned, ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
     nightly::before_sending(config, ledger)?;

@@ -2,6 +2,7 @@
 
 use super::counts::Allocation;
 use super::job::{Ended, Part, Started, part, started};
+use super::key::Order;
 use super::message::GpuNames;
 use super::record::{self, Record, Subject};
 use super::value::date_of;
@@ -192,15 +193,16 @@ pub(super) fn of_letter<'a>(
     let Some(Subject::Job(Kind::Run, _)) = record::subject(record.id) else { return None };
     let Some(date) = date_of(record.date) else { return Some((record.id, 0, Said::Torn)) };
     let message = record.message;
-    let parted = |said: fn(Box<Part>) -> Said| part(message, gpus).ok().map(|part| said(Box::new(part)));
+    let parted =
+        |order, said: fn(Box<Part>) -> Said| part(message, order, gpus).ok().map(|part| said(Box::new(part)));
     let said = match record.letter {
         // Whoever imitates one of these would change what is charged for a run that is under way.
         b's' | b'u' | b'c' | b'e' | b'z' | b'r' | b'C' | b'T' if beside_torn() => None,
         b'S' => started(message, gpus, with_assigned).ok().map(Said::Started),
         b's' => started(message, gpus, with_assigned).ok().map(Said::Pruned),
-        b'u' => parted(Said::Released),
-        b'c' => parted(Said::Continued),
-        b'e' => parted(Said::Last),
+        b'u' => parted(Order::Part, Said::Released),
+        b'c' => parted(Order::Run, Said::Continued),
+        b'e' => parted(Order::Part, Said::Last),
         b'z' => Some(Said::Suspended),
         b'r' => Some(Said::Resumed),
         b'C' => Some(Said::Checkpointed),

@@ -1,14 +1,15 @@
 //! Records of jobs: an `E` or `R` as a [`Run`], and what those of a run under way say of it.
 
 use super::counts::{Allocation, Request, assigned};
-use super::key::Key;
+use super::key::{Key, Order};
 use super::message::{GpuNames, Message, Tokens, unquote};
 use super::record::Record;
-use super::value::{A_DURATION, A_NUMBER, SECONDS, date_of, duration, epoch, refused, whole};
+use super::value::{A_NUMBER, SECONDS, date_of, duration, epoch, refused, whole};
 use crate::run::{Assigned, Finding, Kind, Place, Reason, Run, Scheduler, State};
 use bstr::{BStr, ByteSlice};
 use memchr::memmem;
 use nom::character::complete::{i32 as int, u32 as count};
+use std::sync::LazyLock;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Zones lie within 14 hours of UTC; the server's clock of this pass may lag by seconds, an admin's step by minutes.
@@ -36,7 +37,6 @@ pub(super) fn run<'a>(
     record: &Record<'a>,
     kind: Kind,
     server: Option<&'a [u8]>,
-    released: bool,
     text: &'a [u8],
     place: Place,
     gpus: &GpuNames,
@@ -55,10 +55,7 @@ pub(super) fn run<'a>(
     }
     let start = Some(start).filter(|&time| time > 0);
     let span = start.and_then(|start| end.checked_sub(start));
-    let walltime = message
-        .walltime()
-        .map(|text| whole("resources_used.walltime", text, duration, A_DURATION))
-        .transpose()?;
+    let walltime = message.used_walltime()?;
     let run_count = match message.get(Key::RunCount) {
         Some(text) => Some(whole(Key::RunCount.name(), text, count, A_NUMBER)?),
         None => message.optional(Key::StartCount, count, A_NUMBER)?,
@@ -71,8 +68,6 @@ pub(super) fn run<'a>(
     };
     let finding = if date_disagrees(date, end) {
         Some(Finding::DateDisagrees)
-    } else if released {
-        Some(Finding::NodeRelease)
     } else if span.is_some_and(|span| span < 0) {
         Some(Finding::EndBeforeStart)
     } else {
@@ -178,14 +173,15 @@ pub(super) fn started(message: &[u8], gpus: &GpuNames, with_assigned: bool) -> R
         number: number.map(|text| whole(Key::StartCount.name(), text, count, A_NUMBER)).transpose()?,
         placed: placed(hosts, vnodes),
         limit: limit(message),
-        assigned: if with_assigned { part(message, gpus)?.assigned } else { Assigned::default() },
+        assigned: if with_assigned { part(message, Order::Run, gpus)?.assigned } else { Assigned::default() },
     })
 }
 
 /// `Resource_List.walltime`, searched for: all that hangs on it is when a run that never ended is called lost.
 fn limit(message: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b" Resource_List.walltime=";
-    let value = message.get(memmem::rfind(message, KEY)?.checked_add(KEY.len())?..)?;
+    static FINDER: LazyLock<memmem::FinderRev<'static>> = LazyLock::new(|| memmem::FinderRev::new(KEY));
+    let value = message.get(FINDER.rfind(message)?.checked_add(KEY.len())?..)?;
     duration(value).ok().map(|(_, seconds)| seconds)
 }
 
@@ -194,18 +190,21 @@ fn limit(message: &[u8]) -> Option<u64> {
 pub(super) struct Part {
     pub(super) start: i64,
     pub(super) submit: Option<i64>,
+    /// `resources_used.walltime`, in `u` and `e`.
+    pub(super) walltime: Option<u64>,
     pub(super) placed: u64,
     pub(super) allocation: Allocation,
     pub(super) assigned: Assigned,
 }
 
-/// Reads the message of a `u`, `c` or `e`.
-pub(super) fn part(message: &[u8], gpus: &GpuNames) -> Result<Part, Reason> {
-    let message = Message::read(message, gpus)?;
+/// Reads the message of a `c` ([`Order::Run`]), `u` or `e` ([`Order::Part`]).
+pub(super) fn part(message: &[u8], order: Order, gpus: &GpuNames) -> Result<Part, Reason> {
+    let message = Message::in_order(message, order, gpus)?;
     let allocation = Allocation::read(&message, &Request::read(&message)?, gpus)?;
     Ok(Part {
         start: whole(Key::Start.name(), message.required(Key::Start)?, epoch, SECONDS)?,
         submit: message.optional(Key::Ctime, epoch, SECONDS)?,
+        walltime: message.used_walltime()?,
         placed: placed(message.get(Key::ExecHost), message.get(Key::ExecVnode)),
         allocation,
         assigned: assigned(&message, &allocation)?,
@@ -347,9 +346,15 @@ mod tests {
 
     #[test]
     fn a_part_of_a_run_has_its_own_allocation() {
-        let read = part(S.as_bytes(), &gpus()).unwrap();
+        let read = part(S.as_bytes(), Order::Run, &gpus()).unwrap();
         assert_eq!((read.start, read.allocation.cores, read.allocation.nodes), (4, Some(2), Some(1)));
         assert_eq!(read.assigned.cores, Some(8));
-        assert!(part(b"user=a group=g jobname=j queue=q", &gpus()).is_err());
+        assert_eq!(read.walltime, None);
+        let ended = S.replace(
+            "resource_assigned.ncpus=8",
+            "session=7 eligible_time=00:00:01 run_count=1  resources_used.cput=00:00:00 resources_used.walltime=00:00:42",
+        );
+        assert_eq!(part(ended.as_bytes(), Order::Part, &gpus()).unwrap().walltime, Some(42));
+        assert!(part(b"user=a group=g jobname=j queue=q", Order::Part, &gpus()).is_err());
     }
 }

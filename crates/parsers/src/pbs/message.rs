@@ -4,8 +4,8 @@
 //! the order in which the server writes its keys ([`Key`]). A value therefore ends at the next ` key=` that may follow its key; a key
 //! that was already passed is text. Where the text would also be a record if it were cut elsewhere, it is refused, not guessed.
 
-use super::key::{Key, key};
-use super::value::whole;
+use super::key::{Key, Order, key};
+use super::value::{A_DURATION, duration, whole};
 use crate::run::{Reason, bounded};
 use memchr::memchr_iter;
 use nom::Parser;
@@ -51,6 +51,7 @@ impl From<Fault<'_>> for Reason {
 #[derive(Debug, Clone)]
 pub(super) struct Tokens<'a> {
     state: State<'a>,
+    order: Order,
     has_account: bool,
     /// Quotes of which it is known that no `Resource_List` value ahead is closed by them (else a hostile record costs quadratic time).
     never_closed: Vec<u8>,
@@ -71,7 +72,11 @@ type Found<'a> = (&'a [u8], Option<(Key, &'a [u8], &'a [u8])>);
 impl<'a> Tokens<'a> {
     /// `message`: what follows the id, without blanks at its end.
     pub(super) fn new(message: &'a [u8]) -> Self {
-        Self { state: State::Start(message), has_account: false, never_closed: Vec::new() }
+        Self::in_order(message, Order::Run)
+    }
+
+    fn in_order(message: &'a [u8], order: Order) -> Self {
+        Self { state: State::Start(message), order, has_account: false, never_closed: Vec::new() }
     }
 
     /// The value that `rest` begins with.
@@ -108,7 +113,7 @@ impl<'a> Tokens<'a> {
     ) -> Result<Option<Found<'a>>, Fault<'a>> {
         for space in memchr_iter(b' ', rest) {
             let Some((value, [_, ahead @ ..])) = rest.split_at_checked(space) else { break };
-            let Ok((behind, (next, resource))) = key(ahead) else { continue };
+            let Some((behind, (next, resource))) = key(ahead) else { continue };
             let next = match next {
                 Key::Account if current >= Key::ExitStatus && !self.has_account => Key::AppendedAccount,
                 next => next,
@@ -117,12 +122,12 @@ impl<'a> Tokens<'a> {
             let foreign = current == Key::Account
                 && quote.is_none()
                 && matches!(next, Key::Project | Key::AccountingId);
-            if current.admits(next) && !foreign {
+            if current.admits(next, self.order) && !foreign {
                 let closed = quote.is_none_or(|quote| value.len() > 1 && value.ends_with(&[quote]));
                 if closed {
                     return Ok(Some((value, Some((next, resource, behind)))));
                 }
-            } else if current.excludes(next) {
+            } else if current.excludes(next, self.order) {
                 return Err(Fault::Again(next, ahead));
             }
         }
@@ -137,8 +142,8 @@ impl<'a> Iterator for Tokens<'a> {
         let (current, resource, rest) = match std::mem::replace(&mut self.state, State::Done) {
             State::Done => return None,
             State::Start(message) => match key(message) {
-                Ok((rest, (first, resource))) => (first, resource, rest),
-                Err(_) => return Some(Err(Fault::NoKey(message))),
+                Some((rest, (first, resource))) => (first, resource, rest),
+                None => return Some(Err(Fault::NoKey(message))),
             },
             State::At(current, resource, rest) => (current, resource, rest),
         };
@@ -290,6 +295,11 @@ pub(super) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads all of a message.
     pub(super) fn read(message: &'a [u8], gpus: &GpuNames) -> Result<Self, Fault<'a>> {
+        Self::in_order(message, Order::Run, gpus)
+    }
+
+    /// Reads all of a message whose keys stand in this order.
+    pub(super) fn in_order(message: &'a [u8], order: Order, gpus: &GpuNames) -> Result<Self, Fault<'a>> {
         let mut read = Self {
             resources: b"",
             values: [None; Key::COUNT],
@@ -301,7 +311,7 @@ impl<'a> Message<'a> {
             walltime: None,
         };
         let mut first_resource = None;
-        for token in Tokens::new(message) {
+        for token in Tokens::in_order(message, order) {
             let Token { key, resource, value } = token?;
             let slot = match key {
                 Key::Requested => {
@@ -392,9 +402,9 @@ impl<'a> Message<'a> {
         self.resources
     }
 
-    /// `resources_used.walltime`.
-    pub(super) fn walltime(&self) -> Option<&'a [u8]> {
-        self.walltime
+    /// Seconds of `resources_used.walltime`.
+    pub(super) fn used_walltime(&self) -> Result<Option<u64>, Reason> {
+        self.walltime.map(|text| whole("resources_used.walltime", text, duration, A_DURATION)).transpose()
     }
 }
 

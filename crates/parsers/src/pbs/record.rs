@@ -2,7 +2,6 @@
 
 use super::key::Key;
 use super::message::{Fault, Tokens};
-use super::releases::MAX_ID;
 use super::value::{job_number, until};
 use crate::run::Kind;
 use nom::bytes::complete::{tag, take, take_while};
@@ -10,6 +9,9 @@ use nom::character::complete::{char, digit1, one_of};
 use nom::combinator::{all_consuming, opt, rest};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
+
+/// Ids longer than this are no ids.
+pub(super) const MAX_ID: usize = 256;
 
 /// A record whose message is not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,8 @@ pub(super) fn subject(id: &[u8]) -> Option<Subject<'_>> {
     if id.len() > MAX_ID {
         return None;
     }
-    if all_consuming(reservation).parse(id).is_ok() {
-        return Some(Subject::Reservation);
+    if !id.first().is_some_and(u8::is_ascii_digit) {
+        return all_consuming(reservation).parse(id).is_ok().then_some(Subject::Reservation);
     }
     let (_, (number, server)) = all_consuming((job_number, opt(server))).parse(id).ok()?;
     let kind = if number.ends_with(b"[]") { Kind::Parent } else { Kind::Run };

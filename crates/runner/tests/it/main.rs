@@ -1,6 +1,8 @@
 //! Integration tests of `runner`, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+/// Adjustments: each once, refunds never beyond the charge.
+mod adjust;
 /// Brakes, approvals in bulk, and what a person settles.
 mod brakes;
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
@@ -33,6 +35,8 @@ mod secrecy;
 mod sending;
 /// The command line over a ledger in PostgreSQL.
 mod shared_ledger;
+/// Statements: every run of a project, and exact sums.
+mod statement;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;

@@ -1,12 +1,16 @@
 //! Runs that ended, remembered for a while, so that their records are known if they come again.
 
+use super::open::Mark;
 use std::collections::HashMap;
 
 /// Runs of one job that are remembered: a job that is requeued without end is no reason to grow.
 const MAX_RUNS: usize = 64;
 
+/// Records of one run that are remembered.
+const MAX_RECORDS: usize = 256;
+
 /// A run that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndedRun {
     /// 0: it never started.
     pub(super) start: i64,
@@ -17,9 +21,17 @@ pub(super) struct EndedRun {
     pub(super) file: u64,
     /// Its record alone does not say what was used: it is remembered longer.
     pub(super) amended: bool,
+    /// Digests of the records of what happened while it ran.
+    pub(super) marks: Box<[u64]>,
 }
 
 impl EndedRun {
+    /// The digests of these marks, as many of the last as are remembered.
+    pub(super) fn marks_of(marks: &[Mark]) -> Box<[u64]> {
+        let last = marks.get(marks.len().saturating_sub(MAX_RECORDS)..).unwrap_or_default();
+        last.iter().map(|mark| mark.fingerprint).collect()
+    }
+
     /// True for a record of this very run.
     pub(super) fn is(&self, start: i64, number: Option<u32>) -> bool {
         self.start == start && (self.number == number || self.number.is_none() || number.is_none())
@@ -79,7 +91,7 @@ mod tests {
     use super::*;
 
     fn run(start: i64, amended: bool) -> EndedRun {
-        EndedRun { start, number: None, fingerprint: 1, file: 1, amended }
+        EndedRun { start, number: None, fingerprint: 1, file: 1, amended, marks: [].into() }
     }
 
     fn id(number: usize) -> Box<[u8]> {

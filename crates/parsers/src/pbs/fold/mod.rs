@@ -103,6 +103,8 @@ struct Outcome {
     amendment: Amendment,
     /// Nodes were released in this run or an earlier one of its job.
     released: bool,
+    /// See [`EndedRun::marks`].
+    marks: Box<[u64]>,
 }
 
 impl Fold {
@@ -237,6 +239,7 @@ impl Fold {
         } else {
             self.counts.lost = self.counts.lost.saturating_add(u64::from(open.seen));
             next.released_before = open.released_before || open.has_releases();
+            next.torn = !open.seen; // of a run that was under way before the log began, or of this one
         }
         *open = next;
     }
@@ -267,9 +270,12 @@ impl Fold {
             Some(Part { submit, start, .. }) => open.is(*submit, *start),
             None => !open.waits,
         };
+        // It says nothing of which run it is: an earlier one's, if it was one's before.
+        if part.is_none() && self.ended.of(id).any(|run| run.marks.contains(&event.fingerprint)) {
+            return;
+        }
         match self.open.get(id) {
             Some(open) if is_of_it(open) => {}
-            // It says nothing of which run it is, and the one that it may be of is over.
             None if part.is_none() && self.ended.knows(id) => return,
             other => {
                 let earlier = other.is_some_and(|open| open.released_before || open.has_releases());
@@ -291,6 +297,10 @@ impl Fold {
         if open.marks.len() >= MAX_MARKS {
             open.torn = true;
             return;
+        }
+        if let Some(part) = what.part() {
+            open.start = open.start.or(Some(part.start));
+            open.submit = open.submit.or(part.submit);
         }
         let moment = Moment { date: event.date, before, after: None };
         open.marks.push(Mark { moment, fingerprint: event.fingerprint, what });
@@ -314,8 +324,15 @@ impl Fold {
         }
         self.counts.without_record = self.counts.without_record.saturating_add(1);
         let open = self.open.remove(id);
-        let (start, number) = open.map_or((0, None), |open| (open.start.unwrap_or(0), open.number));
-        let run = EndedRun { start, number, fingerprint: event.fingerprint, file, amended: false };
+        let open = open.unwrap_or_else(|| Open::unseen(self.tears));
+        let run = EndedRun {
+            start: open.start.unwrap_or(0),
+            number: open.number,
+            fingerprint: event.fingerprint,
+            file,
+            amended: false,
+            marks: EndedRun::marks_of(&open.marks),
+        };
         self.ended.insert(id.into(), run);
     }
 
@@ -350,9 +367,9 @@ impl Fold {
         } else {
             self.outcome(id, ran, anchor, other)
         };
-        let Outcome { amendment, released } = outcome;
+        let Outcome { amendment, released, marks } = outcome;
         let amended = amendment != Amendment::default();
-        let ended = EndedRun { start: ran.start, number: ran.number, fingerprint, file, amended };
+        let ended = EndedRun { start: ran.start, number: ran.number, fingerprint, file, amended, marks };
         self.ended.insert(id.into(), ended);
         if ran.rerun && released {
             // The server goes on subtracting from later runs.
@@ -376,7 +393,9 @@ impl Fold {
         earlier |= open.released_before;
         count(&mut self.counts.no_start_seen, !open.seen);
         count(&mut self.counts.from_checkpoint, open.was_restarted());
-        let mut outcome = Outcome { released: earlier || open.has_releases(), ..Outcome::default() };
+        let released = earlier || open.has_releases();
+        let marks = EndedRun::marks_of(&open.marks);
+        let mut outcome = Outcome { released, marks, ..Outcome::default() };
         outcome.amendment.assigned = open.assigned.as_deref().copied();
         let judged = if ended_before {
             Err(Finding::EndedTwice)
@@ -412,15 +431,20 @@ impl Fold {
             amendment.suspended = suspensions.as_ref().filter(|all| !all.is_empty()).and(suspended);
             count(&mut self.counts.suspended, amendment.suspended.is_some());
         }
+        let lasted = u64::try_from(ran.end.saturating_sub(from)).unwrap_or(0);
         if open.has_releases() {
             let suspensions = suspensions.ok_or(Finding::AmbiguousTime)?;
-            amendment.phases = phases(open, ran, &span, &suspensions)?;
-            amendment.elapsed =
-                Some(amendment.phases.iter().fold(0, |sum: u64, phase| sum.saturating_add(phase.seconds)));
+            let phases = phases(open, ran, &span, &suspensions)?;
+            let elapsed = phases.iter().fold(0, |sum: u64, phase| sum.saturating_add(phase.seconds));
+            // What was seen fits together, but a suspension before it may be missing.
+            let lasted_longer = ran.walltime > Some(lasted.saturating_add(SHORTFALL));
+            if lasted_longer || !whole && elapsed.abs_diff(open.used_by_parts(ran)) > SHORTFALL {
+                return Err(Finding::LogIncomplete);
+            }
+            (amendment.phases, amendment.elapsed) = (phases, Some(elapsed));
             count(&mut self.counts.in_phases, true);
             return Ok(());
         }
-        let lasted = u64::try_from(ran.end.saturating_sub(from)).unwrap_or(0);
         if released_before {
             if !whole {
                 return Err(Finding::LogIncomplete);
@@ -436,6 +460,10 @@ impl Fold {
         }
         let used = ran.walltime.unwrap_or(lasted);
         let explained = used.saturating_add(suspended.unwrap_or(0)).saturating_add(SHORTFALL);
+        // It began before the start that is known: of two `S` of one run, the log has the second or none.
+        if ran.may_release && used > lasted.saturating_add(SHORTFALL) {
+            return Err(Finding::LogIncomplete);
+        }
         let forgotten = !open.seen && self.forgotten_until >= Some(ran.start);
         if !whole && ran.may_release && (explained < lasted || forgotten) {
             return Err(Finding::LogIncomplete);

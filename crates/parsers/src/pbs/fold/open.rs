@@ -1,7 +1,7 @@
 //! Runs under way: what was seen of each since it began.
 
 use super::clocks::{Anchor, Moment};
-use crate::pbs::event::Said;
+use crate::pbs::event::{Ran, Said};
 use crate::pbs::job::{Part, Started};
 use crate::run::Assigned;
 
@@ -136,6 +136,14 @@ impl Open {
         self.marks.iter().any(|mark| matches!(mark.what, What::Released(_) | What::Continued(_)))
     }
 
+    /// The seconds that the server took from the walltime of the `E`, and those that it left.
+    pub(super) fn used_by_parts(&self, ran: &Ran) -> u64 {
+        self.marks.iter().fold(ran.walltime.unwrap_or(0), |sum, mark| match &mark.what {
+            What::Released(part) => sum.saturating_add(part.walltime.unwrap_or(0)),
+            _ => sum,
+        })
+    }
+
     /// It was started again from a checkpoint: its start moves.
     pub(super) fn was_restarted(&self) -> bool {
         self.marks.iter().any(|mark| mark.what == What::Restarted)
@@ -162,8 +170,7 @@ impl Open {
 
     /// True if another `S` is of this run: the server was restarted while it ran.
     pub(super) fn goes_on_with(&self, started: &Started) -> bool {
-        self.seen
-            && self.submit == started.submit
+        self.submit == started.submit
             && self.number == started.number
             && self.placed_now() == Some(started.placed)
     }
@@ -171,8 +178,12 @@ impl Open {
     /// True if a record with these times is of this run.
     pub(super) fn is(&self, submit: Option<i64>, start: i64) -> bool {
         let same_job = self.submit.is_none() || submit.is_none() || self.submit == submit;
-        let same_start =
-            self.start.is_none_or(|known| known == start || (known < start && self.was_restarted()));
+        // The server writes the start that it knows: an older one before it was restarted.
+        let same_start = self.start.is_none_or(|known| {
+            start == known
+                || (start < known && self.began <= Some(start))
+                || (start > known && self.was_restarted())
+        });
         same_job && same_start && !self.waits
     }
 }

@@ -3,6 +3,7 @@
 //! The walltimes of `u` and `e` records are those of the last time that the server asked the execution host, up to minutes ago, and a
 //! server that was killed forgets what it subtracted. Phases therefore lie between the dates of the records.
 
+use super::SHORTFALL;
 use super::clocks::{Anchor, SLACK};
 use super::open::{Mark, Open, What};
 use crate::pbs::counts::Allocation;
@@ -95,6 +96,15 @@ pub(super) fn phases(
     suspensions: &Suspensions,
 ) -> Result<Vec<Phase>, Finding> {
     let releases = releases(open, span)?;
+    // What was used by then cannot be more than has passed: else the run began before the first `S` that was seen.
+    let too_much = |release: &Release<'_>| {
+        let passed = u64::try_from(release.at.saturating_sub(span.from)).unwrap_or(0);
+        let used = release.before.and_then(|part| part.walltime);
+        used > Some(passed.saturating_add(SHORTFALL))
+    };
+    if releases.iter().any(too_much) {
+        return Err(Finding::LogIncomplete);
+    }
     let at_the_end = at_the_end(open, ran, span)?;
     let stretches = chain(open, ran, &releases, at_the_end)?;
 

@@ -8,7 +8,7 @@ use super::open::{Deletion, MAX_MARKS, Mark, Open, What};
 use super::{Counts, Fold, FoldOptions};
 use crate::pbs::counts::Allocation;
 use crate::pbs::job::Part;
-use crate::pbs::releases::MAX_ID;
+use crate::pbs::record::MAX_ID;
 use crate::run::Assigned;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -184,6 +184,7 @@ impl Out {
     fn part(&mut self, part: &Part) {
         self.signed(part.start);
         self.option(part.submit, Self::signed);
+        self.option(part.walltime, Self::number);
         self.digest(part.placed);
         let Allocation { cores, nodes, gpus, mem_bytes } = part.allocation;
         self.counts([cores, nodes, gpus, mem_bytes]);
@@ -249,12 +250,13 @@ impl Out {
     }
 
     fn ended(&mut self, run: &EndedRun) {
-        let EndedRun { start, number, fingerprint, file, amended } = run;
+        let EndedRun { start, number, fingerprint, file, amended, marks } = run;
         self.signed(*start);
         self.option(number.map(u64::from), Self::number);
         self.digest(*fingerprint);
         self.number(*file);
         self.flag(*amended);
+        self.list(marks, |out, mark| out.digest(*mark));
     }
 }
 
@@ -346,10 +348,11 @@ impl In<'_> {
     }
 
     fn part(&mut self) -> Option<Box<Part>> {
-        let (start, submit, placed) = (self.signed()?, self.option(Self::signed)?, self.digest()?);
+        let (start, submit) = (self.signed()?, self.option(Self::signed)?);
+        let (walltime, placed) = (self.option(Self::number)?, self.digest()?);
         let [cores, nodes, gpus, mem_bytes] = self.counts()?;
         let allocation = Allocation { cores, nodes, gpus, mem_bytes };
-        Some(Box::new(Part { start, submit, placed, allocation, assigned: self.assigned()? }))
+        Some(Box::new(Part { start, submit, walltime, placed, allocation, assigned: self.assigned()? }))
     }
 
     fn mark(&mut self) -> Option<Mark> {
@@ -409,6 +412,7 @@ impl In<'_> {
             fingerprint: self.digest()?,
             file: self.number()?,
             amended: self.flag()?,
+            marks: self.list(In::digest)?.into(),
         })
     }
 }

@@ -520,7 +520,8 @@ fn without_its_start_a_walltime_below_the_span_is_held() {
     };
     assert_eq!(of(1000, 970), None, "as far as honest logs go");
     assert_eq!(of(1000, 969), Some(Finding::LogIncomplete));
-    assert_eq!(of(1000, 1040), None, "more than the span is a restart of the server");
+    assert_eq!(of(1000, 1030), None);
+    assert_eq!(of(1000, 1031), Some(Finding::LogIncomplete), "it began before the server was restarted");
     let mut log = Log::new();
     log.end(1, T, T + 1000, 2, 100);
     assert_eq!((log.counts().no_start_seen, log.counts().doubted), (1, 1));
@@ -528,6 +529,10 @@ fn without_its_start_a_walltime_below_the_span_is_held() {
     let mut log = Log::new();
     log.start(1, T, 2).end(1, T, T + 1000, 2, 100);
     assert_eq!((log.run().finding, log.counts().no_start_seen), (None, 0));
+    // More than has passed since its S: that was not the first.
+    let mut log = Log::new();
+    log.start(1, T, 2).end(1, T, T + 1000, 2, 1031);
+    assert_eq!(log.run().finding, Some(Finding::LogIncomplete));
     // A z explains it, as far as it goes.
     let mut log = Log::new();
     log.record('z', 1, T + 50, "").record('r', 1, T + 950, "").end(1, T, T + 1000, 2, 100);
