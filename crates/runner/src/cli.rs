@@ -409,6 +409,21 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
+    /// From when on the runs of each resource are sent; or, with a resource, send what was withheld since an earlier date.
+    GoLive {
+        /// AMIE resource name.
+        #[arg(requires = "from")]
+        resource: Option<String>,
+        /// What ended on this day or later is sent, when its source is read again; days begin at midnight in
+        /// site.timezone.
+        #[arg(long, value_name = "DATE", requires = "resource")]
+        from: Option<NaiveDate>,
+        #[command(flatten)]
+        decision: Decision,
+        /// Write the list as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write rows, events or quarantined texts for other programs.
     Export {
         /// What to write.

@@ -15,7 +15,7 @@ use crate::pipeline::parsing::Unreadable;
 use crate::plan::Planned;
 use crate::stored::StoredRun;
 use amie_usage::{ComputeAttributes, ComputeUsageRecord, Decimal, UsageType, wire};
-use chrono::{NaiveDate, NaiveTime, TimeZone};
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use mapper::spec::RateBy;
 use mapper::{Rules, SkipReason};
@@ -45,14 +45,7 @@ impl Period {
     /// ```
     #[must_use]
     pub fn of(from: NaiveDate, until: NaiveDate, zone: Tz) -> Option<Self> {
-        // Where clocks are put forward at midnight there is none: the day begins with its first second.
-        let begin = |date: NaiveDate| {
-            (0..180).find_map(|minutes| {
-                let time = NaiveTime::MIN.overflowing_add_signed(chrono::TimeDelta::minutes(minutes)).0;
-                zone.from_local_datetime(&date.and_time(time)).earliest().map(|time| time.timestamp())
-            })
-        };
-        let (from, until) = (begin(from)?, begin(until)?);
+        let (from, until) = (clock::day_begins(from, zone)?, clock::day_begins(until, zone)?);
         (from < until).then_some(Self { from, until })
     }
 
