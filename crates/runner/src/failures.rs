@@ -78,7 +78,8 @@ fn note(
     let known = told.failed + told.stale == failed.len() as u64;
     match failed {
         [] => {}
-        [one] if !known && !(foreign && told.foreign == 1) => {
+        [_] if known || (foreign && told.foreign == 1) => collect(failed, cleared, ids),
+        [one] => {
             if told.foreign == 1 {
                 cleared.foreign += 1;
             } else {
@@ -86,7 +87,6 @@ fn note(
             }
             tracing::debug!(record = ?one.local_record_id, "a failure is left with the service");
         }
-        [_] => collect(failed, cleared, ids),
         _ if known => collect(failed, cleared, ids),
         _ => {
             let (first, second) = failed.split_at(failed.len() / 2);
