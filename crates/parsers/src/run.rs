@@ -188,7 +188,7 @@ pub enum Finding {
     AmbiguousTime,
     /// The state is a word that this version does not know.
     UnknownState,
-    /// PBS released nodes of this job while it ran: `E` holds the last phase's time and the first phase's nodes.
+    /// PBS released nodes of this job while it ran, and the log does not say for certain which, when, and from what.
     NodeRelease,
     /// PBS: the record's date and its `end` are too far apart to have been written by the server.
     DateDisagrees,
@@ -254,7 +254,7 @@ impl Finding {
             }
             Self::UnknownState => "the state is not one that this version knows",
             Self::NodeRelease => {
-                "nodes were released while the job ran (u, c, e records): the E record alone does not say what was used"
+                "nodes were released while the job ran, and its u, c and e records do not fit together: some are missing, or made up"
             }
             Self::DateDisagrees => "the record's date and its end time are too far apart",
             Self::LogIncomplete => {
@@ -418,9 +418,8 @@ impl<'a> Run<'a> {
     /// # use parsers::{Frame, pbs};
     /// let log = b"11/23/2026 02:29:41;E;0.s;user=a group=g jobname=j queue=q ctime=1795426177 start=1795426177 exec_vnode=(n:ncpus=2) \
     ///     Resource_List.job_priority=premium Resource_List.note=\"a b\" session=2 end=1795426181 Exit_status=0\n";
-    /// # let mut releases = pbs::Releases::default();
-    /// # releases.scan(log, 0);
-    /// pbs::Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| {
+    /// # let mut events = pbs::Events::default();
+    /// pbs::Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| {
     ///     let Frame::Run(run) = frame else { panic!("{frame:?}") };
     ///     assert_eq!(run.resource(b"job_priority").unwrap(), "premium");
     ///     assert_eq!(run.resource(b"note").unwrap(), "a b");

@@ -8,7 +8,7 @@ mod labelled;
 mod simulated;
 mod traps;
 
-use parsers::pbs::{Reader, Releases};
+use parsers::pbs::{Events, Reader};
 use parsers::{Frame, NoteKind, Quarantined, Run};
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,12 +19,11 @@ fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()))
 }
 
-/// The frames of a whole log.
+/// The frames of a whole log, each by its own record.
 fn frames(log: &[u8]) -> Vec<Frame<'_>> {
-    let mut releases = Releases::default();
-    releases.scan(log, 0);
     let mut frames = Vec::new();
-    Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| frames.push(frame));
+    Reader::default()
+        .frames(log, 0..log.len(), true, &mut Events::default(), &mut |frame| frames.push(frame));
     frames
 }
 
