@@ -176,6 +176,11 @@ impl Client {
         self.pace.turn().await;
     }
 
+    /// No request starts for so long: the service wants to be left alone.
+    pub(crate) fn hold(&self, wait: Duration) {
+        self.pace.hold(wait);
+    }
+
     /// Posts records that have the form in which they are sent. The caller has waited for its turn.
     pub(crate) async fn post(&self, usage_type: UsageType, records: &[&[u8]]) -> SendOutcome {
         let body = wire::message_body(usage_type, records.iter().copied());

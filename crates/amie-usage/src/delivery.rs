@@ -16,7 +16,7 @@ use crate::{Client, Refused, SendOutcome, UsageType};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How large a message may be.
@@ -319,9 +319,11 @@ impl Run<'_> {
         let mut attempt: u32 = 0;
         loop {
             self.may_go_on()?;
+            let left = self.budget.delivery_limit().saturating_sub(self.started.elapsed());
             tokio::select! {
                 () = self.client.turn() => {}
                 () = self.cancel.cancelled() => {}
+                () = tokio::time::sleep(left) => {}
             }
             self.may_go_on()?;
             attempt = attempt.saturating_add(1);
@@ -338,6 +340,10 @@ impl Run<'_> {
                 Next::Settle | Next::Split => return Ok(outcome),
                 Next::GiveUp => return Err(self.give_up(&outcome)),
                 Next::Again(wait) => {
+                    // The other messages in flight need not be told one by one.
+                    if let SendOutcome::Busy { retry_after: Some(asked), .. } = &outcome {
+                        self.client.hold(*asked);
+                    }
                     if self.started.elapsed().saturating_add(wait) >= self.budget.delivery_limit() {
                         return Err(self.give_up(&outcome));
                     }
@@ -433,8 +439,13 @@ impl Run<'_> {
             | SendOutcome::RefusedWhole { http_status, .. }
             | SendOutcome::TooLarge { http_status } => (Stop::ApiDown, format!("HTTP {http_status}")),
         };
-        // The key, and what somebody must put right, are the same for all deliveries of the run.
-        if stop != Stop::ApiDown {
+        // The key, what somebody must put right, and the wish to be left alone for long are the same for all deliveries of
+        // the run.
+        let asked = match outcome {
+            SendOutcome::Busy { retry_after: Some(asked), .. } => *asked,
+            _ => Duration::ZERO,
+        };
+        if stop != Stop::ApiDown || self.budget.is_too_long(asked) {
             self.budget.stop(stop.clone(), reason.clone());
         }
         Ended { stop: Some(stop), reason }

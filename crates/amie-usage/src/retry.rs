@@ -110,6 +110,11 @@ impl RetryBudget {
         self.stopped.get()
     }
 
+    /// True where the service asks for a longer wait than this run is willing to make.
+    pub(crate) fn is_too_long(&self, asked: Duration) -> bool {
+        asked > self.longest
+    }
+
     fn take(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
@@ -128,7 +133,7 @@ impl RetryBudget {
     /// The wait before attempt `attempt + 1`; `None` where the service asks for a longer one than is allowed.
     fn wait(&self, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
         match retry_after {
-            Some(asked) if asked > self.longest => None,
+            Some(asked) if self.is_too_long(asked) => None,
             // Never sooner than asked; a little later, so that all clients do not come back together.
             Some(asked) => Some(asked.saturating_add(self.part_of(self.base))),
             None => {

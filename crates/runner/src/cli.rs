@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Map a period's runs by today's rules, show old and new charges, and re-price them if approved.
     Restate(Restate),
+    /// Credits, refunds, debits and reservations: previewed, and sent by the next run if approved.
+    Adjust(Adjust),
     /// Why a job's charge is what it is: source text, rule, arithmetic, history.
     Explain(Explain),
     /// What the ledger holds, and what needs a person.
@@ -191,6 +193,54 @@ pub(crate) struct Restate {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Adjust {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Many at once: a table with the columns type, charge and, as needed, run, resource, project, username, start,
+    /// comment, id.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "charge", "run", "resource", "project", "username", "start", "comment", "id"])]
+    pub(crate) csv: Option<PathBuf>,
+    /// credit, refund, storage-credit, debit, reservation or storage-debit.
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "csv", requires = "charge")]
+    pub(crate) kind: Option<String>,
+    /// How much: above 0, for the type gives it its sign.
+    #[arg(long, value_name = "CHARGE", required_unless_present = "csv", allow_hyphen_values = true)]
+    pub(crate) charge: Option<String>,
+    /// A refund's run, by record id or ledger key; resource, project, user and start are the run's.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// AMIE resource name.
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) resource: Option<String>,
+    /// AMIE project.
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// AMIE login.
+    #[arg(long, value_name = "USERNAME")]
+    pub(crate) username: Option<String>,
+    /// Selects the allocation: a date (midnight in site.timezone) or a time like 2026-10-01T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) start: Option<String>,
+    /// Sent along.
+    #[arg(long)]
+    pub(crate) comment: Option<String>,
+    /// Tells it from an equal one, for example a ticket's number.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Only show what would be sent (as without --approve, but exit status 0).
+    #[arg(long, conflicts_with = "approve")]
+    pub(crate) dry_run: bool,
+    /// Take them in: the next `run` sends them.
+    #[arg(long, requires = "reason")]
+    pub(crate) approve: bool,
+    #[command(flatten)]
+    pub(crate) decision: Decision,
+    /// Write what would be, or was, taken in as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Who decided, and why: kept in the ledger.
 #[derive(Debug, Args)]
 pub(crate) struct Decision {
@@ -210,7 +260,20 @@ pub(crate) struct Explain {
     #[arg(long)]
     pub(crate) json: bool,
     /// Job id, LocalRecordID or ledger key.
-    pub(crate) id: String,
+    #[arg(required_unless_present = "project", conflicts_with = "project")]
+    pub(crate) id: Option<String>,
+    /// A statement instead: every run of this AMIE project with its charge and state, and exact sums.
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// With --project: only of this AMIE login.
+    #[arg(long, value_name = "USERNAME", requires = "project")]
+    pub(crate) user: Option<String>,
+    /// With --project: submitted (adjustments: starting) on this day or later, from midnight in site.timezone.
+    #[arg(long, value_name = "DATE", requires_all = ["project", "to"])]
+    pub(crate) from: Option<NaiveDate>,
+    /// With --project: the first day after the period.
+    #[arg(long, value_name = "DATE", requires_all = ["project", "from"])]
+    pub(crate) to: Option<NaiveDate>,
 }
 
 #[derive(Debug, Args)]
@@ -339,6 +402,21 @@ pub(crate) enum LedgerAction {
     /// Check every invariant, and replay the history of every row; exit status 1 with the faults, if there are any.
     Verify {
         /// Write the findings as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// From when on the runs of each resource are sent; or, with a resource, send what was withheld since an earlier date.
+    GoLive {
+        /// AMIE resource name.
+        #[arg(requires = "from")]
+        resource: Option<String>,
+        /// What ended on this day or later is sent, when its source is read again; days begin at midnight in
+        /// site.timezone.
+        #[arg(long, value_name = "DATE", requires = "resource")]
+        from: Option<NaiveDate>,
+        #[command(flatten)]
+        decision: Decision,
+        /// Write the list as JSON.
         #[arg(long)]
         json: bool,
     },

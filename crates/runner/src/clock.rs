@@ -1,5 +1,8 @@
 //! The one place where the time of day is read.
 
+use chrono::{NaiveDate, NaiveTime, TimeDelta, TimeZone};
+use chrono_tz::Tz;
+
 /// Now, epoch seconds.
 #[must_use]
 #[allow(clippy::disallowed_methods)] // this is the clock module that the ban points to
@@ -14,6 +17,16 @@ pub fn now() -> i64 {
 pub fn show(epoch: i64) -> String {
     amie_usage::wire::format_time(epoch)
         .map_or_else(|| epoch.to_string(), |text| String::from_utf8_lossy(&text).replacen('T', " ", 1))
+}
+
+/// The first second of a day in a time zone, epoch seconds. Where clocks are put forward at midnight there is none: the
+/// day begins after the gap.
+#[must_use]
+pub fn day_begins(date: NaiveDate, zone: Tz) -> Option<i64> {
+    (0..180).find_map(|minutes| {
+        let time = NaiveTime::MIN.overflowing_add_signed(TimeDelta::minutes(minutes)).0;
+        zone.from_local_datetime(&date.and_time(time)).earliest().map(|time| time.timestamp())
+    })
 }
 
 /// Measures wall time and this process's CPU time, for `--bench`.

@@ -57,6 +57,7 @@ pub fn dry_run<E>(
     let now = clock::now();
     let mut ledger = SqliteLedger::open(&scratch, &binding, now)?;
     ledger.recover(now)?;
+    ledger.keep_go_live(&config.go_live, now)?;
     let (collected, ingested) = engine::ingest(config, planned, &mut ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
     nightly::before_sending(config, &mut ledger)?;

@@ -2,6 +2,7 @@
 
 mod pbs;
 
+use crate::adjusting::refunds;
 use crate::config::Config;
 use crate::engine::{carried_to, job_rules};
 use crate::input::InputError;
@@ -54,6 +55,8 @@ pub struct Known {
     pub hold: Option<Hold>,
     /// The record as it is (or would be) sent.
     pub payload: Option<Vec<u8>>,
+    /// Refunds of it.
+    pub refunds: Vec<Row>,
     /// What today's rules make of the run that is kept with the hold: the input may be gone by now.
     pub kept: Option<Explanation>,
 }
@@ -224,7 +227,8 @@ pub fn in_ledger(config: &Config, ledger: &dyn Ledger, id: &str) -> Result<Vec<K
             let hold = ledger.hold(&row.key)?;
             let payload = ledger.payload(&row.key)?;
             let kept = hold.as_ref().and_then(|hold| of_hold(config, hold));
-            known.push(Known { row, history, hold, payload, kept });
+            let refunds = refunds(ledger, &row.key)?;
+            known.push(Known { row, history, hold, payload, refunds, kept });
         }
     }
     Ok(known)

@@ -4,6 +4,7 @@
 //! them on all cores, [`engine`] takes the results into the [`ledger`], [`submit`] sends what is owed, [`reconcile`] asks
 //! what became of it, and [`nightly`] is all of that in order. [`attention`], [`report`] and [`summary`] say how it ended.
 
+pub mod adjusting;
 pub mod attention;
 pub mod clock;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod reconcile;
 pub mod report;
 pub mod restating;
 pub mod signals;
+pub mod statement;
 pub mod stored;
 pub mod submit;
 pub mod summary;

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Transform(args) => commands::transform::transform(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Restate(args) => commands::restate::restate(&args),
+        Command::Adjust(args) => commands::adjust::adjust(&args),
         Command::Explain(args) => commands::explain::explain(&args),
         Command::Status(args) => commands::status::status(&args),
         Command::Held(args) => commands::held::held(&args),

@@ -7,7 +7,7 @@ use crate::crash;
 use crate::engine::{self, Collected};
 use crate::exit::Exit;
 use crate::ledger::{
-    Binding, Braked, HoldEnd, Ingested, LeaseRequest, Ledger, LedgerError, News, Person, Recovered,
+    Binding, Braked, GoLive, HoldEnd, Ingested, LeaseRequest, Ledger, LedgerError, News, Person, Recovered,
     SqliteLedger, Totals,
 };
 use crate::pipeline::mapping::{Remapped, Rows, remap};
@@ -45,6 +45,8 @@ pub struct Night {
     pub overdue: Option<i64>,
     /// Resources whose new records were held, because this night charges far more than usual.
     pub braked: Vec<Braked>,
+    /// From when on the runs of resources are sent, where the configuration says something of it.
+    pub go_live: Vec<GoLive>,
     /// Tables that nobody has changed for longer than the configuration allows: a warning for each.
     pub old_tables: Vec<String>,
 }
@@ -119,6 +121,7 @@ pub async fn night(
 ) -> Result<Night, NightError> {
     let recovered = ledger.recover(clock::now())?;
     crash::point("recovered");
+    let go_live = ledger.keep_go_live(&config.go_live, clock::now())?;
     let (collected, mut ingested) = engine::ingest(config, planned, ledger, clock::now())?;
     collected.tally.check()?;
     crash::point("ingested");
@@ -158,6 +161,7 @@ pub async fn night(
         news,
         overdue,
         braked,
+        go_live,
         old_tables: config.old_tables(now),
     })
 }
@@ -173,7 +177,6 @@ pub fn before_sending(config: &Config, ledger: &mut dyn Ledger) -> Result<Vec<Br
         Some(factor) => ledger.brake_night(factor, clock::now())?,
         None => Vec::new(),
     };
-    crash::point("braked");
     Ok(braked)
 }
 

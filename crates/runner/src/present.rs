@@ -6,7 +6,7 @@ use parsers::pbs::OpenState;
 use runner::attention::Item;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{LedgerError, State, Totals};
+use runner::ledger::{GoLive, LedgerError, State, Totals};
 use runner::nightly::Night;
 use runner::pipeline::folding::Folded;
 use runner::tally::Tally;
@@ -310,6 +310,12 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    if ingested.withheld > 0 {
+        text += &format!(
+            "  {} record(s) of what ended before go-live: recorded, and not sent\n",
+            ingested.withheld
+        );
+    }
     for braked in &night.braked {
         text += &wrapped(&format!("held {} record(s): {}", braked.records, escape(&braked.to_string())));
     }
@@ -384,6 +390,7 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
         night.reconciliation.unreachable.iter().map(|text| format!("could not reconcile: {text}; run again")),
     );
     list.extend(night.reconciliation.key_refused.iter().cloned());
+    list.extend(night.go_live.iter().filter_map(go_live_text));
     if let Some(since) = night.overdue {
         list.push(format!(
             "records that were sent on {} and later are accepted and not loaded: ask the service what became of them",
@@ -392,6 +399,19 @@ pub(crate) fn remarks(night: &Night) -> Vec<String> {
     }
     list.extend(night.old_tables.iter().cloned());
     list
+}
+
+/// What to say of a go-live that was moved back in the configuration alone.
+pub(crate) fn go_live_text(go_live: &GoLive) -> Option<String> {
+    let GoLive { resource, configured, in_force } = go_live;
+    (configured < in_force).then(|| {
+        format!(
+            "{resource}: go_live is {} in the configuration, and the ledger goes by {}: what ended between is not sent. To send it: \
+             amie-runner ledger go-live {resource} --from DATE --reason '...'",
+            runner::clock::show(*configured),
+            runner::clock::show(*in_force)
+        )
+    })
 }
 
 fn column_texts(remarks: &runner::engine::Remarks) -> Vec<String> {

@@ -3,18 +3,19 @@
 //! Rules and tables that change never re-price what was sent; the ledger counts it as drifted. Here a person looks at old
 //! and new charges, and approves. The input is read a block at a time: nothing here grows with the period.
 
+use crate::adjusting::refunds;
 use crate::clock;
 use crate::config::Config;
 use crate::engine::{Collected, each_block, job_rules, rules_digest, take_up};
 use crate::ledger::restate::{Decision, Offer, Suspicion, decide, zero_record};
 use crate::ledger::row::Identity;
-use crate::ledger::{Candidate, Chunk, Find, Ingested, Ledger, LedgerError, Person, Row, SourceFacts};
+use crate::ledger::{Candidate, Chunk, Find, Ingested, Ledger, LedgerError, Person, Row, SourceFacts, State};
 use crate::pipeline::mapping::{At, Collector, HeldEntry, Record, Rows, SkippedRun};
 use crate::pipeline::parsing::Unreadable;
 use crate::plan::Planned;
 use crate::stored::StoredRun;
 use amie_usage::{ComputeAttributes, ComputeUsageRecord, Decimal, UsageType, wire};
-use chrono::{NaiveDate, NaiveTime, TimeZone};
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use mapper::spec::RateBy;
 use mapper::{Rules, SkipReason};
@@ -44,14 +45,7 @@ impl Period {
     /// ```
     #[must_use]
     pub fn of(from: NaiveDate, until: NaiveDate, zone: Tz) -> Option<Self> {
-        // Where clocks are put forward at midnight there is none: the day begins with its first second.
-        let begin = |date: NaiveDate| {
-            (0..180).find_map(|minutes| {
-                let time = NaiveTime::MIN.overflowing_add_signed(chrono::TimeDelta::minutes(minutes)).0;
-                zone.from_local_datetime(&date.and_time(time)).earliest().map(|time| time.timestamp())
-            })
-        };
-        let (from, until) = (begin(from)?, begin(until)?);
+        let (from, until) = (clock::day_begins(from, zone)?, clock::day_begins(until, zone)?);
         (from < until).then_some(Self { from, until })
     }
 
@@ -115,6 +109,9 @@ pub struct Restatement {
     pub new: u64,
     /// Records that stay as they are because today's rules hold their runs, by reason.
     pub held: BTreeMap<String, u64>,
+    /// Records that stay as they are because they were refunded, at least in part: charged less, the refund could be
+    /// more than the charge.
+    pub refunded: u64,
     /// Records whose source says something else than when they were sent: `run` sees to those.
     pub source_changed: u64,
     /// The first few records that change.
@@ -165,6 +162,11 @@ impl Restatement {
     fn change(&mut self, resource: &str, project: &str) -> &mut Change {
         self.changes.entry(resource.to_owned()).or_default().entry(project.to_owned()).or_default()
     }
+}
+
+/// True where any of these refunds was not given up.
+fn refunded(refunds: &[Row]) -> bool {
+    refunds.iter().any(|row| row.state != State::Superseded)
 }
 
 fn sum(one: Decimal, other: Decimal) -> Result<Decimal, LedgerError> {
@@ -263,6 +265,8 @@ struct Restating<'a> {
     ledger: &'a mut dyn Ledger,
     person: Option<Person<'a>>,
     found: Restatement,
+    /// True where the ledger has adjustments at all.
+    adjusted: bool,
     /// Keys of records that change, hashed.
     changing: std::collections::HashSet<u64>,
     /// What an approval sends.
@@ -282,7 +286,9 @@ pub fn restate(
     person: Option<Person<'_>>,
 ) -> Result<Restatement, LedgerError> {
     let found = Restatement { ingested: person.map(|_| Ingested::default()), ..Restatement::default() };
+    let adjusted = ledger.totals()?.charges.iter().any(|total| total.usage_type == UsageType::Adjustment);
     let mut work = Restating {
+        adjusted,
         scope,
         ledger,
         person,
@@ -437,6 +443,10 @@ impl Restating<'_> {
         }
         if self.changing.len() < MOST_REMEMBERED {
             self.changing.insert(hash);
+        }
+        if self.adjusted && refunded(&refunds(self.ledger, &row.key)?) {
+            self.found.refunded += 1;
+            return Ok(());
         }
         self.found.note(row, &candidate)?;
         self.found.identities += u64::from(moves);

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::config::{Config, Table};
 use crate::ledger::{State, Totals};
 use crate::tally::Tally;
-use amie_usage::Decimal;
+use amie_usage::{Decimal, UsageType};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -28,7 +28,31 @@ pub struct Summary {
     pub charge_by_project: BTreeMap<String, BTreeMap<String, Decimal>>,
     #[serde(flatten)]
     pub ledger: Option<LedgerTotals>,
+    /// Adjustments in the ledger, by state.
+    pub adjustments: BTreeMap<&'static str, Adjusted>,
     pub tables: Vec<TableAge>,
+}
+
+/// Adjustments of one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Adjusted {
+    /// How many.
+    pub records: u64,
+    /// The sum of their charges, whatever their sign.
+    pub charge: Decimal,
+}
+
+/// Adjustments in the ledger, by state.
+#[must_use]
+pub fn adjustments(totals: &Totals) -> BTreeMap<&'static str, Adjusted> {
+    let mut by_state: BTreeMap<_, Adjusted> = BTreeMap::new();
+    for total in totals.charges.iter().filter(|total| total.usage_type == UsageType::Adjustment) {
+        let sum = by_state.entry(total.state.as_str()).or_default();
+        sum.records += total.records;
+        // A sum beyond 38 digits is refused where it is made: in the ledger.
+        sum.charge = sum.charge.checked_add(total.charge).unwrap_or(sum.charge);
+    }
+    by_state
 }
 
 /// A table that the configuration names, and how long nobody has changed it.
@@ -113,6 +137,7 @@ impl Summary {
             charge: tally.charge.clone(),
             charge_by_project: tally.charge_by_project.clone(),
             ledger: totals.map(LedgerTotals::from),
+            adjustments: totals.map(adjustments).unwrap_or_default(),
             tables: TableAge::of(config, clock::now()),
         }
     }

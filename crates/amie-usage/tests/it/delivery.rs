@@ -314,7 +314,16 @@ async fn requests_keep_their_distance() {
     assert_eq!((accepted(&first), accepted(&second), failed.is_err()), (3, 2, false));
     assert!(started.elapsed() >= Duration::from_millis(500), "six requests: {:?}", started.elapsed());
 
-    // Nobody waits for a turn behind a cancel.
+    // Nobody waits for a turn longer than a delivery may last.
+    let config = ClientConfig { min_interval: Duration::from_secs(60), ..server.config() };
+    let client = Client::new(config).unwrap();
+    let brief = RetryBudget::new(20).with_delivery_limit(Duration::from_millis(300));
+    let started = Instant::now();
+    let delivery = deliver(&client, UsageType::Compute, &one, &limits, &brief, &Cancel::new()).await;
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!((accepted(&delivery), not_sent(&delivery), delivery.posts), (1, 2, 1));
+
+    // Nor behind a cancel.
     let config = ClientConfig { min_interval: Duration::from_secs(60), ..server.config() };
     let client = Client::new(config).unwrap();
     let cancel = Cancel::new();
@@ -517,6 +526,51 @@ async fn a_short_retry_after_is_waited_for() {
     let delivery = deliver_all(&server.client(), UsageType::Compute, &records(2)).await;
     assert_eq!((accepted(&delivery), delivery.posts), (2, 2));
     assert!(started.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn what_one_message_is_told_of_waiting_holds_for_all() {
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let times = Arc::clone(&arrived);
+    let server = Server::new(move |request| {
+        let mut times = times.lock().unwrap();
+        times.push(Instant::now());
+        // The second message is told to come back later, whoever's it is.
+        match times.len() {
+            2 => Reply::full(429, "Retry-After: 1\r\n", ""),
+            _ if request.method == "GET" => Reply::json(200, "[]"),
+            _ => Reply::taken(),
+        }
+    })
+    .await;
+    let (client, records, budget) = (server.client(), records(4), budget());
+    let limits = Limits { max_records: 1, ..Limits::default() };
+    let first = deliver_all(&client, UsageType::Compute, &records[..1]).await;
+    assert_eq!(accepted(&first), 1);
+    let (slices, cancel) = (slices(&records), Cancel::new());
+    let (one, two, failed) = tokio::join!(
+        deliver(&client, UsageType::Compute, &slices, &limits, &budget, &cancel),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            deliver(&client, UsageType::Compute, &slices, &limits, &budget, &cancel).await
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            client.failed().await
+        },
+    );
+    assert_eq!((accepted(&one), accepted(&two), failed, budget.left()), (4, 4, Ok(vec![]), 19));
+    let times = arrived.lock().unwrap().clone();
+    let quiet = times[2].duration_since(times[1]);
+    assert!(quiet >= Duration::from_millis(990), "{quiet:?}");
+
+    // A wait that is too long for one is too long for all.
+    let server = Server::script(vec![Reply::full(503, "Retry-After: 3600\r\n", "")]).await;
+    let client = server.client();
+    for posts in [1, 0] {
+        let delivery = deliver(&client, UsageType::Compute, &slices, &limits, &budget, &cancel).await;
+        assert_eq!((not_sent(&delivery), delivery.posts, &delivery.stop), (4, posts, &Some(Stop::ApiDown)));
+    }
 }
 
 #[tokio::test]

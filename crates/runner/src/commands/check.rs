@@ -1,7 +1,7 @@
 //! `check`: is the configuration usable, and does it do what it seems to?
 
 use crate::cli;
-use crate::present::{Failure, escape};
+use crate::present::{Failure, escape, go_live_text};
 use runner::clock;
 use runner::config::{Config, KeySource, Source, SourceKind};
 use runner::exit::Exit;
@@ -136,7 +136,17 @@ fn check_api(config: &Config, findings: &mut Vec<Finding>) {
         return;
     }
     match open_ledger(config, &api.url) {
-        Ok(_) => push(Level::Ok, "ledger", config.ledger.display().to_string()),
+        Ok(ledger) => {
+            push(Level::Ok, "ledger", config.ledger.display().to_string());
+            match super::ledger::go_lives(config, &ledger) {
+                Ok(all) => {
+                    for text in all.iter().filter_map(go_live_text) {
+                        push(Level::Warning, "go_live", text);
+                    }
+                }
+                Err(error) => push(Level::Error, "ledger", error.to_string()),
+            }
+        }
         Err(error @ LedgerError::Busy { .. }) => push(Level::Note, "ledger", error.to_string()),
         Err(error) => push(Level::Error, "ledger", error.to_string()),
     }

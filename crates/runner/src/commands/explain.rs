@@ -13,14 +13,19 @@ use std::io::{self, IsTerminal};
 
 pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
+    let id = match (&args.project, &args.id) {
+        (Some(project), _) => return super::statement::statement(&config, args, project),
+        (None, Some(id)) => id,
+        (None, None) => return Err(Failure::Usage("name a job, or a --project".to_owned())),
+    };
     let planned = plan(&config, None, &[])?;
     let ledger = if config.ledger.exists() { Some(SqliteLedger::open_reader(&config.ledger)?) } else { None };
     let ledger = ledger.as_ref().map(|ledger| ledger as &dyn Ledger);
-    let (sighted, problems) = in_sources(&config, &planned, ledger, &args.id);
+    let (sighted, problems) = in_sources(&config, &planned, ledger, id);
     let (mut known, mut quarantined) = (Vec::new(), Vec::new());
     if let Some(ledger) = ledger {
-        known = in_ledger(&config, ledger, &args.id)?;
-        quarantined = in_quarantine(ledger, &args.id)?;
+        known = in_ledger(&config, ledger, id)?;
+        quarantined = in_quarantine(ledger, id)?;
     }
     // What the sources still say is shown as they say it.
     let in_sources = |file: &str, line: u64| sighted.iter().any(|one| one.file == file && one.line == line);
@@ -33,7 +38,7 @@ pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     }
     if args.json {
         let value = serde_json::json!({
-            "id": args.id,
+            "id": id,
             "sources": sighted.iter().map(sighted_json).collect::<Vec<_>>(),
             "ledger": known.iter().map(known_json).collect::<Vec<_>>(),
             "quarantined": quarantined.iter().map(|text| serde_json::json!({
@@ -48,7 +53,7 @@ pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
     if sighted.is_empty() && known.is_empty() && quarantined.is_empty() {
         say(format_args!(
             "nothing is known of \"{}\": neither the sources' files nor the ledger have it. Give a job id, a LocalRecordID or a ledger key",
-            escape(&args.id)
+            escape(id)
         ));
         return Ok(Exit::Attention);
     }
@@ -105,6 +110,10 @@ fn text(sighted: &[Sighted], known: &[Known], quarantined: &[Quarantined]) -> St
         }
         if let Some(payload) = &known.payload {
             text += &format!("  record    {}\n", escape(&String::from_utf8_lossy(payload)));
+        }
+        for refund in &known.refunds {
+            let charge = refund.charge().map_or_else(String::new, |charge| charge.to_string());
+            text += &format!("  refunded  {charge}, {}: {}\n", refund.state, escape(&refund.key));
         }
         if let Some(kept) = &known.kept {
             text += "  the input is gone; of the run that was kept, today's rules make:\n";
@@ -230,6 +239,9 @@ fn known_json(known: &Known) -> serde_json::Value {
         "loaded": row.loaded.map(|(at, charge)| serde_json::json!({ "at": at, "charge": charge })),
         "error": row.error,
         "drifted": row.drifted,
+        "refunds": known.refunds.iter().map(|refund| serde_json::json!({
+            "key": refund.key, "state": refund.state.to_string(), "charge": refund.charge(),
+        })).collect::<Vec<_>>(),
         "explanation": known.kept.as_ref().map(explanation_json),
         "record": payload,
         "hold": known.hold.as_ref().map(|hold| serde_json::json!({

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub(crate) mod adjust;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod explain;
@@ -10,6 +11,7 @@ pub(crate) mod quarantine;
 pub(crate) mod restate;
 pub(crate) mod run;
 pub(crate) mod sandbox;
+mod statement;
 pub(crate) mod status;
 pub(crate) mod transform;
 mod unmapped;

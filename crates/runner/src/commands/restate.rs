@@ -113,6 +113,7 @@ fn text(args: &cli::Restate, period: Period, found: &Restatement) -> Result<Stri
         (found.unchanged, "stay as they are"),
         (found.not_sent, "are not with the service yet, and follow the rules by themselves"),
         (found.new, "are new, and taken in by the next run"),
+        (found.refunded, "were refunded, and stay as they are: correct them by another adjustment"),
         (found.source_changed, "changed in the source since: the next run sees to that"),
     ];
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {

@@ -7,7 +7,7 @@ use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::ledger::{Ledger, Totals};
-use runner::summary::{LedgerTotals, TableAge};
+use runner::summary::{LedgerTotals, TableAge, adjustments};
 use std::io::{self, IsTerminal};
 
 pub(crate) fn status(args: &cli::Status) -> Result<Exit, Failure> {
@@ -38,7 +38,7 @@ fn json(config: &Config, totals: &Totals, items: &[Item]) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "attention": items, "tables": TableAge::of(config, clock::now()) })
+    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "adjustments": adjustments(totals), "attention": items, "tables": TableAge::of(config, clock::now()) })
 }
 
 fn text(config: &Config, totals: &Totals, items: &[Item]) -> String {

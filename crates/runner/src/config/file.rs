@@ -221,6 +221,7 @@ pub(super) struct Resource {
     pub(super) name: Spanned<String>,
     #[serde(default)]
     pub(super) when: When,
+    pub(super) go_live: Option<Spanned<Datetime>>,
     pub(super) cores_per_node: Option<u64>,
     pub(super) gpus_per_node: Option<u64>,
     pub(super) supplied: Option<Spanned<PathBuf>>,
@@ -296,6 +297,7 @@ pub(super) struct Round {
 pub(super) struct Storage {
     pub(super) source: Spanned<String>,
     pub(super) resource: String,
+    pub(super) go_live: Option<Spanned<Datetime>>,
     pub(super) service_treats: Option<Spanned<String>>,
     pub(super) charge: Spanned<String>,
     #[serde(default)]

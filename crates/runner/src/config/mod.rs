@@ -44,6 +44,8 @@ pub struct Config {
     pub api: Option<Api>,
     /// Where the ledger lies.
     pub ledger: PathBuf,
+    /// Resource -> from when on what ended is sent, epoch seconds: `go_live`.
+    pub go_live: BTreeMap<String, i64>,
     /// Sources in their order, disabled ones too.
     pub sources: Vec<Source>,
     /// Compiled rules.
@@ -495,6 +497,7 @@ impl Reading<'_> {
         if file.site.name.is_empty() || file.site.name.chars().any(char::is_control) {
             self.errors.push(ConfigError::plain("site.name is empty or holds control characters"));
         }
+        let go_live = self.go_live(&file, timezone.unwrap_or(Tz::UTC));
         let api = file.api.and_then(|api| self.api(api));
         let ledger = self.ledger(&file.ledger.url);
         let projects = file
@@ -615,6 +618,7 @@ impl Reading<'_> {
             timezone: timezone?,
             api,
             ledger: ledger?,
+            go_live,
             sources: sources.into_iter().flatten().map(|source| source.reading(&rules)).collect(),
             rules,
             tables,
@@ -622,6 +626,28 @@ impl Reading<'_> {
             night_factor,
             warnings,
         })
+    }
+
+    /// From when on each resource is reported. One resource may have several tables, and one date.
+    fn go_live(&mut self, file: &file::File, zone: Tz) -> BTreeMap<String, i64> {
+        let compute = file.resource.iter().map(Spanned::get_ref);
+        let compute = compute.map(|resource| (resource.name.get_ref(), resource.go_live.as_ref()));
+        let storage = file.storage.iter().map(Spanned::get_ref);
+        let storage = storage.map(|storage| (&storage.resource, storage.go_live.as_ref()));
+        let mut all = BTreeMap::new();
+        for (resource, written) in compute.chain(storage) {
+            let Some(written) = written else { continue };
+            let Some(date) = self.date(written, "go_live") else { continue };
+            let Some(from) = crate::clock::day_begins(date, zone) else {
+                self.fail(written.span(), format_args!("go_live: {date} is no day in {zone}"));
+                continue;
+            };
+            if all.insert(resource.clone(), from).is_some_and(|other| other != from) {
+                let resource = resource.escape_debug();
+                self.fail(written.span(), format_args!("go_live: \"{resource}\" has another one above"));
+            }
+        }
+        all
     }
 
     /// A number that is not 0, where it is given.

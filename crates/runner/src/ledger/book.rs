@@ -1,16 +1,19 @@
 //! A ledger over any store: each method is one transaction around one function of [`core`](super::core).
 
 use super::core::session::{Blobs, Session};
-use super::core::{adjust, brake, confirm, ingest, moving, news, people, query, send, verify, watch};
+use super::core::{
+    adjust, brake, confirm, go_live, ingest, moving, news, people, query, send, verify, watch,
+};
 use super::store::{Holding, Purpose, Store};
 use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Confirmed, Entry,
-    Fault, Find, Group, Hold, HoldEnd, Ingested, LeaseRequest, Leased, Ledger, LedgerError, List, Logged,
-    News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Reviewed, Row, Settled,
-    Sighting, State, Totals,
+    Fault, Find, GoLive, Group, Hold, HoldEnd, Ingested, LeaseRequest, Leased, Ledger, LedgerError, List,
+    Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Reviewed, Row,
+    Settled, Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// A ledger in a store. See [`Ledger`] for what it does, and the aliases of this type for how it is opened.
 #[derive(Debug)]
@@ -180,6 +183,28 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
         self.change(|session| people::close_quarantine(session, ids, person, now))
+    }
+
+    fn keep_go_live(
+        &mut self,
+        configured: &BTreeMap<String, i64>,
+        now: i64,
+    ) -> Result<Vec<GoLive>, LedgerError> {
+        self.change(|session| go_live::keep(session, configured, now))
+    }
+
+    fn set_go_live(
+        &mut self,
+        resource: &str,
+        from: Option<i64>,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<(), LedgerError> {
+        self.change(|session| go_live::set(session, resource, from, Some(person), now))
+    }
+
+    fn go_live(&self, resource: &str) -> Result<Option<i64>, LedgerError> {
+        self.ask(|session| go_live::in_force(session, resource))
     }
 
     fn news(&self) -> Result<News, LedgerError> {

@@ -48,6 +48,7 @@ impl Ingested {
             held,
             held_again,
             waived,
+            withheld,
             quarantined,
             quarantined_again,
         } = other;
@@ -65,6 +66,7 @@ impl Ingested {
             (&mut self.held, held),
             (&mut self.held_again, held_again),
             (&mut self.waived, waived),
+            (&mut self.withheld, withheld),
             (&mut self.quarantined, quarantined),
             (&mut self.quarantined_again, quarantined_again),
         ] {

@@ -73,6 +73,11 @@
 //! row refers to it; whatever is not the happy path has an event of its own. [`Ledger::history`] puts them together and
 //! [`Ledger::verify`] replays them.
 //!
+//! # Go-live
+//!
+//! What ended before its resource's go-live is recorded as *superseded*, by an event `withheld`, and never owed. The date
+//! in force is kept here: the configuration moves it forward only, a person moves it back.
+//!
 //! # Time
 //!
 //! Nothing in here reads a clock: `now` is epoch seconds from the caller.
@@ -428,6 +433,37 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
 
+    /// Takes over from when on the runs of each resource are sent, where that is later than what was said before (an
+    /// earlier time is left to [`set_go_live`](Self::set_go_live)); pending records of earlier runs are withheld.
+    /// Answers what is in force.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn keep_go_live(
+        &mut self,
+        configured: &BTreeMap<String, i64>,
+        now: i64,
+    ) -> Result<Vec<GoLive>, LedgerError>;
+
+    /// A person says from when on the runs of a resource are sent, earlier than before; `None`: all of them. What was
+    /// withheld is sent when its source is read again.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn set_go_live(
+        &mut self,
+        resource: &str,
+        from: Option<i64>,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<(), LedgerError>;
+
+    /// From when on the runs of a resource are sent, epoch seconds; `None` where nothing was ever said.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn go_live(&self, resource: &str) -> Result<Option<i64>, LedgerError>;
+
     /// What happened that needs a person, and that no run has reported yet: also what a run that died had found.
     ///
     /// # Errors
@@ -714,6 +750,17 @@ pub struct Person<'a> {
     pub why: &'a str,
 }
 
+/// From when on the runs of a resource are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoLive {
+    /// AMIE resource name.
+    pub resource: String,
+    /// What the configuration says, epoch seconds.
+    pub configured: i64,
+    /// What the ledger goes by: that, or a later time that was configured before.
+    pub in_force: i64,
+}
+
 /// A batch of leased records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId(pub i64);
@@ -747,6 +794,8 @@ pub struct Ingested {
     pub held_again: u64,
     /// Waived by a person.
     pub waived: u64,
+    /// Recorded and not to be sent: they ended before their resource's go-live.
+    pub withheld: u64,
     /// Texts quarantined for the first time.
     pub quarantined: u64,
     /// Texts that were quarantined before.
@@ -1062,6 +1111,8 @@ pub enum Note {
     Drifted,
     /// The service shows a newer load with another charge.
     Mismatched,
+    /// From when on the runs of a resource are sent was set; of no single row.
+    GoLive,
 }
 
 impl What {
@@ -1074,13 +1125,14 @@ impl What {
             Self::Noted(Note::HoldClosed) => "hold-closed",
             Self::Noted(Note::Drifted) => "drifted",
             Self::Noted(Note::Mismatched) => "mismatched",
+            Self::Noted(Note::GoLive) => "go-live",
         }
     }
 
     /// Reads the word back.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        let notes = [Note::HoldOpened, Note::HoldClosed, Note::Drifted, Note::Mismatched];
+        let notes = [Note::HoldOpened, Note::HoldClosed, Note::Drifted, Note::Mismatched, Note::GoLive];
         let all = Event::ALL.into_iter().map(Self::Moved).chain(notes.into_iter().map(Self::Noted));
         all.into_iter().find(|what| what.as_str() == word)
     }

@@ -43,6 +43,8 @@ pub enum Event {
     Restated,
     /// The charge is zero now, and the service never took anything.
     Zeroed,
+    /// It ended before its resource's go-live, and nothing was sent.
+    Withheld,
     /// A sender took it.
     Leased,
     /// The service queued it.
@@ -123,6 +125,7 @@ impl State {
         match event {
             Event::Recorded => Ok(Self::Pending),
             Event::Held => Ok(Self::Held),
+            Event::Withheld => Ok(Self::Superseded),
             _ => Err(IllegalEvent { state: None, event }),
         }
     }
@@ -141,10 +144,10 @@ impl State {
         match (self, event) {
             (Self::Held, Event::Held) => Ok(Self::Held), // another reason, or seen to change
             (Self::Held, Event::Released) => Ok(Self::Pending),
-            (Self::Held, Event::Dropped | Event::Zeroed) => Ok(Self::Superseded),
+            (Self::Held, Event::Dropped | Event::Zeroed | Event::Withheld) => Ok(Self::Superseded),
 
             (Self::Pending, Event::Held) => Ok(Self::Held),
-            (Self::Pending, Event::Zeroed) => Ok(Self::Superseded),
+            (Self::Pending, Event::Zeroed | Event::Withheld) => Ok(Self::Superseded),
             (Self::Pending, Event::Restated) => Ok(Self::Pending),
             (Self::Pending, Event::Leased) => Ok(Self::Sending),
 
@@ -195,13 +198,14 @@ impl fmt::Display for State {
 
 impl Event {
     /// All events, in the order of the table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Recorded,
         Self::Held,
         Self::Released,
         Self::Dropped,
         Self::Restated,
         Self::Zeroed,
+        Self::Withheld,
         Self::Leased,
         Self::Accepted,
         Self::Refused,
@@ -226,6 +230,7 @@ impl Event {
             Self::Dropped => "dropped",
             Self::Restated => "restated",
             Self::Zeroed => "zeroed",
+            Self::Withheld => "withheld",
             Self::Leased => "leased",
             Self::Accepted => "accepted",
             Self::Refused => "refused",
@@ -251,6 +256,7 @@ impl Event {
             Self::Dropped => "a person waived it, or the rules skip it now",
             Self::Restated => "ingest: there is a newer version",
             Self::Zeroed => "ingest: zero charge now, and the service never took anything",
+            Self::Withheld => "ingest: it ended before its resource\'s go-live, and nothing was sent",
             Self::Leased => "lease: a sender took it",
             Self::Accepted => "settle: the service queued it",
             Self::Refused => "settle: the service refused it",
@@ -302,8 +308,8 @@ mod tests {
 
     /// Written by hand from the story in `mod.rs`: one line a state, `event>next`. What is not here is illegal.
     const LEGAL: &str = "
-        held: held>held released>pending dropped>superseded zeroed>superseded
-        pending: held>held zeroed>superseded restated>pending leased>sending
+        held: held>held released>pending dropped>superseded zeroed>superseded withheld>superseded
+        pending: held>held zeroed>superseded withheld>superseded restated>pending leased>sending
         sending: restated>sending accepted>accepted refused>rejected lost>unknown not-sent>pending
         unknown: restated>unknown leased>sending arrived>accepted absent>pending loaded>loaded failed>failed
         accepted: restated>accepted loaded>loaded failed>failed promoted>pending moved>pending retried>pending
@@ -338,11 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_begins_recorded_or_held() {
+    fn a_row_begins_recorded_held_or_withheld() {
         for event in Event::ALL {
             let expected = match event {
                 Event::Recorded => Ok(State::Pending),
                 Event::Held => Ok(State::Held),
+                Event::Withheld => Ok(State::Superseded),
                 _ => Err(IllegalEvent { state: None, event }),
             };
             assert_eq!(State::begin(event), expected);
@@ -369,7 +376,7 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_legal_pair() {
         let table = transition_table();
-        assert_eq!(table.lines().count(), 2 + 2 + LEGAL.matches('>').count());
+        assert_eq!(table.lines().count(), 2 + 3 + LEGAL.matches('>').count());
         assert!(table.contains("| sending | lost | unknown |"), "{table}");
     }
 }

@@ -183,3 +183,104 @@ fn a_text_whose_file_is_gone_cannot_be_tried_again_and_that_is_said() {
     assert!(said.stderr.contains("put the file back, or dismiss it"), "{}", said.stderr);
     assert_eq!(site.run(&["quarantine"]).status, 1, "they are still open");
 }
+
+/// The resource of the demo's PBS jobs, and a day on which half of them had ended.
+const PBS: &str = "pbs.testsite.access-ci.org";
+
+/// What the service holds of a resource.
+fn held_of(service: &Service, resource: &str) -> BTreeSet<String> {
+    let loaded = service.state().loaded.into_iter().filter(|record| record.resource == resource);
+    loaded.map(|record| record.local_record_id).collect()
+}
+
+/// The expected records of a resource, with the time that each ended.
+fn owed_of(resource: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(crate::support::fixtures().join("expected/demo-records.tsv")).unwrap();
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap().split('\t').collect();
+    let column = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let (name, id, end) = (column("Resource"), column("LocalRecordID"), column("EndTime"));
+    let rows = lines.map(|line| line.split('\t').collect::<Vec<_>>());
+    rows.filter(|row| row[name] == resource).map(|row| (row[id].to_owned(), row[end].to_owned())).collect()
+}
+
+#[test]
+fn what_ended_before_go_live_is_recorded_and_never_sent_by_surprise() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    let owed = owed_of(PBS);
+    let since = |day: &str| -> BTreeSet<String> {
+        owed.iter().filter(|(_, end)| end.as_str() >= day).map(|(id, _)| id.clone()).collect()
+    };
+    let name = format!("name = \"{PBS}\"");
+    let go_live = |day: &str| format!("{name}\ngo_live = {day}");
+    site.configure(&name, &go_live("2026-11-23"));
+    // A dry run sends neither.
+    let dry = site.run(&["run", "--dry-run", "--source", "pbs"]);
+    let records = dry.stdout.matches("\"LocalRecordID\"").count();
+    assert_eq!(records, since("2026-11-23").len(), "{}", dry.stderr);
+    let night = site.run(&["run", "--wait", "20", "--summary", "summary.json"]);
+    assert!(
+        night.stderr.contains("of what ended before go-live: recorded, and not sent"),
+        "{}",
+        night.stderr
+    );
+    assert!(since("2026-11-23").len() < owed.len(), "the fixture has runs before");
+    assert_eq!(held_of(&service, PBS), since("2026-11-23"));
+    let posts = service.state().posts;
+    let rows = table(&site.run(&["ledger", "export"]).stdout);
+    let recorded = rows.iter().filter(|row| row["resource"] == PBS && row["state"] == "superseded");
+    assert_eq!(recorded.count(), owed.len() - since("2026-11-23").len());
+    // The line goes, or names an earlier day: nothing of it is sent, and it is said.
+    for line in [name.clone(), go_live("2020-01-01")] {
+        site.configure(&go_live("2026-11-23"), &line);
+        let night = site.run(&["run", "--wait", "20"]);
+        assert_eq!((service.state().posts, held_of(&service, PBS)), (posts, since("2026-11-23")));
+        let check = site.run(&["check"]);
+        assert!(check.stdout.contains(&format!("ledger go-live {PBS}")), "{line}: {}", check.stdout);
+        assert_eq!(check.status, 1);
+        assert_eq!(night.stderr.contains("what ended between is not sent"), line != name, "{}", night.stderr);
+        site.configure(&line, &go_live("2026-11-23"));
+    }
+    // A person wants all of November: the configuration first, then the ledger.
+    let decide = ["ledger", "go-live", PBS, "--from", "2026-11-01", "--reason", "the old script missed them"];
+    assert_eq!(site.run(&decide).status, 2, "the configuration says otherwise");
+    site.configure(&go_live("2026-11-23"), &go_live("2026-11-01"));
+    assert_eq!(site.run(&["ledger", "go-live"]).status, 1);
+    let said = site.run(&decide);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert_eq!(site.run(&["ledger", "go-live"]).status, 0);
+    site.run(&["run", "--wait", "20"]);
+    assert_eq!(held_of(&service, PBS), since("2026-11-01"));
+    let events = table(&site.run(&["ledger", "export", "events"]).stdout);
+    assert!(events.iter().any(|event| event["detail"].contains("the old script missed them")));
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+}
+
+#[test]
+fn a_later_go_live_withholds_what_waits_and_leaves_what_was_sent() {
+    let mut service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    service.stop();
+    assert_eq!(site.run(&["run", "--source", "pbs"]).status, 3, "all of it waits");
+    let name = format!("name = \"{PBS}\"");
+    site.configure(&name, &format!("{name}\ngo_live = 2026-11-23"));
+    // Even where the input is not read again.
+    for file in ["pbs/20261031", "pbs/20261101", "pbs/20261123"] {
+        std::fs::remove_file(site.path(file)).unwrap();
+    }
+    site.run(&["run", "--source", "pbs"]);
+    let rows = table(&site.run(&["ledger", "export"]).stdout);
+    let owed = owed_of(PBS);
+    let early = owed.iter().filter(|(_, end)| end.as_str() < "2026-11-23").count();
+    let count =
+        |state: &str| rows.iter().filter(|row| row["resource"] == PBS && row["state"] == state).count();
+    assert_eq!(
+        (count("superseded"), count("superseded") + count("pending") + count("unknown")),
+        (early, owed.len())
+    );
+    assert_eq!(site.run(&["ledger", "verify"]).status, 0);
+}

@@ -1,6 +1,8 @@
 //! Integration tests of `runner`, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+/// Adjustments: each once, refunds never beyond the charge.
+mod adjust;
 /// Brakes, approvals in bulk, and what a person settles.
 mod brakes;
 /// The demo and the nightly run, against what scripts worked out from slurmdbd's table and the logs.
@@ -30,6 +32,8 @@ mod sandbox;
 mod secrecy;
 /// What goes over the wire as the configuration says, and a run that is asked to stop while it sends.
 mod sending;
+/// Statements: every run of a project, and exact sums.
+mod statement;
 /// What a person sees who gets something wrong, and what is left when services do.
 mod strangers;
 mod support;

@@ -3,6 +3,7 @@
 //! Records are taken in key order. Where a store says that it takes new rows together, and has no key in the range of a
 //! group, they go in together; else each is compared with its row and [decided](crate::ledger::restate) upon.
 
+use super::go_live;
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
 use super::twin::{behind, is_twin, job_of, same_job};
@@ -18,7 +19,7 @@ use crate::ledger::{
     QuarantinedText, Repricing, Row, State, What,
 };
 use amie_usage::{Decimal, UsageType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub(in crate::ledger) fn ingest<S: Store>(
@@ -37,6 +38,8 @@ pub(in crate::ledger) fn ingest<S: Store>(
         now,
         kept: Vec::new(),
         used: false,
+        go_live: HashMap::new(),
+        withheld: None,
         beside_known: false,
         report: Ingested::default(),
     };
@@ -140,6 +143,10 @@ struct Taking<'s, 'a, 'c, S> {
     kept: Vec<u8>,
     /// True once something refers to the chunk.
     used: bool,
+    /// From when on the runs of a resource are sent, as far as was asked.
+    go_live: HashMap<Arc<str>, Option<i64>>,
+    /// The chunk of rows that are recorded and not sent: an event of its own says so.
+    withheld: Option<i64>,
     /// True where rows of the chunk's jobs, or of jobs between them, are known: the same runs, perhaps.
     beside_known: bool,
     report: Ingested,
@@ -209,6 +216,11 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     /// Inserts a group of new records together; false, with nothing done, where one of them is not new.
     fn all_fresh(&mut self, group: &[Incoming<'c>]) -> Result<bool, S::Fail> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
+        for incoming in group {
+            if self.too_early(incoming.candidate)? {
+                return Ok(false);
+            }
+        }
         let store = self.session.store;
         let mut end = self.kept.len();
         let mut fresh = Vec::with_capacity(group.len());
@@ -250,13 +262,74 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
 
     fn each(&mut self, group: &[Incoming<'c>]) -> Result<(), S::Fail> {
         for incoming in group {
-            if self.session.store.same_as_before(*incoming)? {
+            if self.too_early(incoming.candidate)? && self.withhold(incoming.candidate, incoming.digest)? {
+                self.report.withheld += 1;
+            } else if self.session.store.same_as_before(*incoming)? {
                 self.report.unchanged += 1;
             } else {
                 self.record(incoming.candidate, incoming.digest)?;
             }
         }
         Ok(())
+    }
+
+    /// True where a record's run ended before its resource's go-live.
+    fn too_early(&mut self, candidate: &Candidate) -> Result<bool, S::Fail> {
+        let from = match self.go_live.get(&candidate.resource) {
+            Some(from) => *from,
+            None => {
+                let from = go_live::in_force(self.session, &candidate.resource)?;
+                self.go_live.insert(Arc::clone(&candidate.resource), from);
+                from
+            }
+        };
+        let time = go_live::time_of(candidate.usage_type, candidate.facts, candidate.submit);
+        Ok(from.is_some_and(|from| time < from))
+    }
+
+    /// Records what is too early without owing it; false where the service may hold something of it, so that it goes
+    /// its usual way.
+    fn withhold(&mut self, candidate: &Candidate, digest: u128) -> Result<bool, S::Fail> {
+        match self.session.store.row(&candidate.key)? {
+            Some(before) if !go_live::may_withhold(&before) => return Ok(false),
+            Some(before) if before.state == State::Superseded => {}
+            Some(before) => {
+                self.used = true;
+                let event = go_live::withhold(self.session, &before, self.now)?;
+                let event = NewEvent { key: Some(&before.key), chunk: Some(self.id), ..event };
+                self.session.store.note(&event)?;
+            }
+            None => {
+                let row = self.blank(
+                    &candidate.key,
+                    candidate.usage_type,
+                    candidate.source_digest,
+                    candidate.file,
+                    candidate.line,
+                );
+                let row = Row {
+                    state: State::begin(Event::Withheld).map_err(illegal(&row.key))?,
+                    version: 1,
+                    wanted: Some(wanted_of(candidate, digest, None)),
+                    born: Some(self.withheld_chunk()?),
+                    ..row
+                };
+                self.session.save(None, &row)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A chunk of its own for rows that are recorded and not sent: what is noted of a chunk is true of all its rows.
+    fn withheld_chunk(&mut self) -> Result<i64, S::Fail> {
+        if let Some(id) = self.withheld {
+            return Ok(id);
+        }
+        let store = self.session.store;
+        let id = store.new_chunk(&self.chunk.source, self.chunk.rules_digest, self.now)?;
+        store.note(&NewEvent { chunk: Some(id), ..NewEvent::moved(self.now, Event::Withheld) })?;
+        self.withheld = Some(id);
+        Ok(id)
     }
 
     fn record(&mut self, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
@@ -618,6 +691,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn held(&mut self, held: &'c HeldRun) -> Result<(), S::Fail> {
+        // A brake asks whether to send what is never sent: no question.
+        if let Some(candidate) = &held.candidate
+            && self.too_early(candidate)?
+            && self.withhold(candidate, digest_of(payload_of(self.chunk, candidate)))?
+        {
+            self.report.withheld += 1;
+            return Ok(());
+        }
         let before = self.session.store.row(&held.key)?;
         let digest = held.candidate.as_ref().map(|candidate| digest_of(payload_of(self.chunk, candidate)));
         let waived = self

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use usage_sandbox::Settings;
 
 /// Every place of the program: `crash::point` in the source.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "committing",
     "committed",
     "recovered",
     "ingested",
+    "moved",
     "leased",
     "answered",
     "settled",

@@ -1,0 +1,135 @@
+//! From when on the ledger sends: what ended before a resource's go-live was reported by other means, or never will be.
+//!
+//! The date in force is the ledger's, and the configuration only ever moves it forward: what was recorded as too early is
+//! not sent because somebody changes a line. Moving it back takes a person and a reason.
+
+use super::session::{Session, illegal};
+use crate::ledger::store::{NewEvent, Store};
+use crate::ledger::{Event, GoLive, HoldEnd, LedgerError, Note, Person, Row, SourceFacts, State, What};
+use amie_usage::UsageType;
+use std::collections::BTreeMap;
+
+fn name(resource: &str) -> String {
+    format!("go-live/{resource}")
+}
+
+/// The time in force for a resource, epoch seconds.
+pub(in crate::ledger) fn in_force<S: Store>(
+    session: &Session<'_, S>,
+    resource: &str,
+) -> Result<Option<i64>, S::Fail> {
+    let Some(text) = session.store.meta(&name(resource))? else { return Ok(None) };
+    let time =
+        text.parse().map_err(|_| LedgerError::Inconsistent(format!("go-live of {resource}: \"{text}\"")))?;
+    Ok(Some(time))
+}
+
+/// The time that go-live is held against: when a run ended, or when a reading was taken.
+pub(in crate::ledger) fn time_of(usage_type: UsageType, facts: SourceFacts, submit: i64) -> i64 {
+    match usage_type {
+        UsageType::Compute => facts.end,
+        UsageType::Storage | UsageType::Adjustment => submit,
+    }
+}
+
+/// True where a row's record may still be withheld: nothing of it is with the service, or may be.
+pub(in crate::ledger) fn may_withhold(row: &Row) -> bool {
+    !row.frozen() && matches!(row.state, State::Held | State::Pending | State::Superseded)
+}
+
+/// Takes over what is configured, where it is later than what is in force, and withholds what waits and is too early
+/// now. Answers what is in force.
+pub(in crate::ledger) fn keep<S: Store>(
+    session: &mut Session<'_, S>,
+    configured: &BTreeMap<String, i64>,
+    now: i64,
+) -> Result<Vec<GoLive>, S::Fail> {
+    let mut all = Vec::new();
+    for (resource, at) in configured {
+        let before = in_force(session, resource)?;
+        let in_force = before.map_or(*at, |before| before.max(*at));
+        if before != Some(in_force) {
+            set(session, resource, Some(in_force), None, now)?;
+            withhold_waiting(session, resource, in_force, now)?;
+        }
+        all.push(GoLive { resource: resource.clone(), configured: *at, in_force });
+    }
+    Ok(all)
+}
+
+/// Sets it, whatever it was.
+pub(in crate::ledger) fn set<S: Store>(
+    session: &mut Session<'_, S>,
+    resource: &str,
+    at: Option<i64>,
+    person: Option<Person<'_>>,
+    now: i64,
+) -> Result<(), S::Fail> {
+    // Before all time is the same as none.
+    let at = at.unwrap_or(i64::MIN);
+    session.store.set_meta(&name(resource), &at.to_string())?;
+    let why = person.map_or("configured", |person| person.why);
+    let detail = format!("{resource}: {at}; {why}");
+    let event = NewEvent {
+        what: What::Noted(Note::GoLive),
+        detail: &detail,
+        person: person.map(|person| person.by),
+        ..NewEvent::moved(now, Event::Recorded)
+    };
+    session.store.note(&event)?;
+    Ok(())
+}
+
+/// Rows that are read together.
+const PAGE: usize = 500;
+
+fn withhold_waiting<S: Store>(
+    session: &mut Session<'_, S>,
+    resource: &str,
+    at: i64,
+    now: i64,
+) -> Result<(), S::Fail> {
+    for usage_type in UsageType::ALL {
+        let mut after = String::new();
+        loop {
+            let mut page = Vec::new();
+            session.store.in_state(State::Pending, usage_type, &after, PAGE, |row| {
+                page.push(row);
+                true
+            })?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.key);
+            for before in page {
+                let early = before.wanted.as_ref().is_some_and(|wanted| {
+                    *wanted.identity.resource == *resource
+                        && time_of(usage_type, wanted.facts, wanted.identity.submit) < at
+                });
+                if early && may_withhold(&before) {
+                    let event = withhold(session, &before, now)?;
+                    session.store.note(&NewEvent { key: Some(&before.key), ..event })?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a row out of what is owed, and answers the event that is to be noted of it.
+pub(in crate::ledger) fn withhold<S: Store>(
+    session: &mut Session<'_, S>,
+    before: &Row,
+    now: i64,
+) -> Result<NewEvent<'static>, S::Fail> {
+    let mut row = before.clone();
+    row.step(Event::Withheld).map_err(illegal(&row.key))?;
+    if row.on_hold {
+        row.on_hold = false;
+        session.store.close_hold(&row.key, HoldEnd::Skipped, None, now)?;
+    }
+    session.save(Some(before), &row)?;
+    Ok(NewEvent {
+        detail: "ended before go-live, and nothing was sent",
+        version: (row.version > 0).then_some(row.version),
+        ..NewEvent::moved(now, Event::Withheld)
+    })
+}
