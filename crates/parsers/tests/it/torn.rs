@@ -194,7 +194,7 @@ fn a_log_that_grows_is_folded_as_the_whole() {
         let options = pbs::Options::default();
         let whole = Folding::new(&options, &[usize::MAX], None).file(1, &log);
         let ends = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
-        for at in ends.step_by(9).flat_map(|end| [end - 3, end, end + 1]) {
+        for at in ends.step_by(37).flat_map(|end| [end - 3, end, end + 1]) {
             let mut folding = Folding::new(&options, &[1 << 16], None);
             let mut frames = folding.file(1, &log[..at]);
             // What is not complete is read again.
