@@ -100,14 +100,13 @@ fn pbs_totals_are_those_that_were_generated() {
     let truth = pbs(&PbsOptions { bytes: 40_000_000, ..Default::default() }, &mut text).unwrap();
     let mut found = Truth { format: "pbs", seed: 1, bytes: text.len() as u64, ..Truth::default() };
     let reader = parsers::pbs::Reader::default();
-    let mut releases = parsers::pbs::Releases::default();
+    let mut events = parsers::pbs::Events::default();
     let mut at = 0;
     while at < text.len() {
         let end = (at + 100_000).min(text.len());
         let last = end == text.len();
         let len = if last { end - at } else { parsers::pbs::cut(&text[at..end]) };
-        releases.scan(&text[at..at + len], at as u64);
-        reader.read(&text[at..at + len], 0..len, at as u64, last, &releases, &mut |frame| {
+        reader.frames(&text[at..at + len], 0..len, last, &mut events, &mut |frame| {
             found.records += 1;
             match &frame {
                 Frame::Run(run) => add(&mut found, run),

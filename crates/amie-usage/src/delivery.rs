@@ -319,9 +319,11 @@ impl Run<'_> {
         let mut attempt: u32 = 0;
         loop {
             self.may_go_on()?;
+            let left = self.budget.delivery_limit().saturating_sub(self.started.elapsed());
             tokio::select! {
                 () = self.client.turn() => {}
                 () = self.cancel.cancelled() => {}
+                () = tokio::time::sleep(left) => {}
             }
             self.may_go_on()?;
             attempt = attempt.saturating_add(1);

@@ -43,8 +43,13 @@ impl LoadedPages {
             self.ended = true;
             return Ok(None);
         }
+        if page.records.is_empty() {
+            // Not one of them: this is another format, and there is no telling whether the next page is another page.
+            let reason = format!("none of {entries} loaded records can be read");
+            return Err(CallError::Unreadable { reason });
+        }
         let ends = page.records.first().cloned().zip(page.records.last().cloned());
-        if ends.is_some() && ends == self.before {
+        if ends == self.before {
             let offset = &self.client.settings().loaded_offset;
             let reason = format!(
                 "the service gives one page of loaded records again and again: \

@@ -418,9 +418,8 @@ impl<'a> Run<'a> {
     /// # use parsers::{Frame, pbs};
     /// let log = b"11/23/2026 02:29:41;E;0.s;user=a group=g jobname=j queue=q ctime=1795426177 start=1795426177 exec_vnode=(n:ncpus=2) \
     ///     Resource_List.job_priority=premium Resource_List.note=\"a b\" session=2 end=1795426181 Exit_status=0\n";
-    /// # let mut releases = pbs::Releases::default();
-    /// # releases.scan(log, 0);
-    /// pbs::Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| {
+    /// # let mut events = pbs::Events::default();
+    /// pbs::Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| {
     ///     let Frame::Run(run) = frame else { panic!("{frame:?}") };
     ///     assert_eq!(run.resource(b"job_priority").unwrap(), "premium");
     ///     assert_eq!(run.resource(b"note").unwrap(), "a b");

@@ -7,7 +7,7 @@ use crate::judge::{self, Refusal};
 use crate::page;
 use crate::record::Members;
 use crate::service::Service;
-use crate::state::totals;
+use crate::state::{Live, totals};
 use crate::store::{Fate, Reader, Store, Version};
 use crate::time;
 use crate::wire::UsageType;
@@ -120,7 +120,10 @@ pub(crate) fn answer(
         Route::Loaded => loaded(service, head).unwrap_or_else(|reason| error(400, &reason)),
         Route::Summary => error(501, "usage/summary is not implemented"),
         Route::Page => page::answer(service),
-        Route::State => json_answer(&service.state()),
+        Route::State => {
+            let faults = service.faults();
+            service.look(|store| json_answer(&Live { store, faults }))
+        }
         Route::Totals => json_answer(&service.look(totals)),
         Route::Faults => json_answer(&service.faults()),
         Route::Arm => arm(service, body),

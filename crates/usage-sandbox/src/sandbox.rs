@@ -70,7 +70,7 @@ impl Sandbox {
         self.address
     }
 
-    /// Everything that the service holds now. What is due is loaded first. All of it is copied, about 1 KB a record: ask for
+    /// Everything that the service holds now. What is due is loaded first. All of it is copied, about 1.5 KB a record: ask for
     /// [`totals`](Self::totals) where they will do.
     #[must_use]
     pub fn state(&self) -> State {

@@ -6,6 +6,7 @@ use crate::store::{Fate, Name, Reader, Store, Version};
 use crate::time;
 use crate::wire::UsageType;
 use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 
@@ -178,45 +179,84 @@ impl State {
 
     /// A snapshot.
     pub(crate) fn of(store: &Store, faults: Vec<Fault>) -> Self {
-        let with = |wanted: RecordFate| {
-            let mut reader = store.reader();
-            let found = store.numbered().filter(move |(_, version)| RecordFate::of(version.fate) == wanted);
-            found.map(|(number, version)| StoredRecord::of(store, &mut reader, number, version)).collect()
-        };
-        let mut reader = store.reader();
-        let loaded = store.loaded();
-        let loaded = loaded.map(|(number, _, version)| StoredRecord::of(store, &mut reader, number, version));
-        let loaded = loaded.collect();
         Self {
             posts: store.posts,
             posts_turned: store.posts_turned,
-            loaded,
-            queued: with(RecordFate::Queued),
-            failed: with(RecordFate::Failed),
-            cleared: with(RecordFate::Cleared),
-            refused: store
-                .refused
-                .iter()
-                .map(|refused| RefusedRecord {
-                    received: time::format_milliseconds(store.refused_at(refused)),
-                    usage_type: refused.usage_type,
-                    error: store.name(refused.error).to_owned(),
-                    record: reader.refused(refused),
-                })
-                .collect(),
-            messages: store
-                .turned
-                .iter()
-                .map(|turned| TurnedMessage {
-                    received: time::format_milliseconds(turned.at),
-                    why: turned.why.clone(),
-                })
-                .collect(),
+            loaded: loaded(store).collect(),
+            queued: with(store, RecordFate::Queued).collect(),
+            failed: with(store, RecordFate::Failed).collect(),
+            cleared: with(store, RecordFate::Cleared).collect(),
+            refused: refused(store).collect(),
+            messages: messages(store).collect(),
             history: history(store),
             totals: totals(store),
             faults,
         }
     }
+}
+
+/// A [`State`] that is written as JSON record by record, and never there as a whole.
+pub(crate) struct Live<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Serialize for Live<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let store = self.store;
+        let mut state = serializer.serialize_struct("State", 11)?;
+        state.serialize_field("posts", &store.posts)?;
+        state.serialize_field("posts_turned", &store.posts_turned)?;
+        state.serialize_field("loaded", &Each(|| loaded(store)))?;
+        state.serialize_field("queued", &Each(|| with(store, RecordFate::Queued)))?;
+        state.serialize_field("failed", &Each(|| with(store, RecordFate::Failed)))?;
+        state.serialize_field("cleared", &Each(|| with(store, RecordFate::Cleared)))?;
+        state.serialize_field("refused", &Each(|| refused(store)))?;
+        state.serialize_field("messages", &Each(|| messages(store)))?;
+        state.serialize_field("history", &history(store))?;
+        state.serialize_field("totals", &totals(store))?;
+        state.serialize_field("faults", &self.faults)?;
+        state.end()
+    }
+}
+
+/// A list that is made while it is written.
+struct Each<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// The records that are loaded now, in the order of loading.
+fn loaded(store: &Store) -> impl Iterator<Item = StoredRecord> {
+    let mut reader = store.reader();
+    store.loaded().map(move |(number, _, version)| StoredRecord::of(store, &mut reader, number, version))
+}
+
+/// The records of one fate, in the order of arrival.
+fn with(store: &Store, fate: RecordFate) -> impl Iterator<Item = StoredRecord> {
+    let mut reader = store.reader();
+    let found = store.numbered().filter(move |(_, version)| RecordFate::of(version.fate) == fate);
+    found.map(move |(number, version)| StoredRecord::of(store, &mut reader, number, version))
+}
+
+fn refused(store: &Store) -> impl Iterator<Item = RefusedRecord> {
+    let mut reader = store.reader();
+    store.refused.iter().map(move |refused| RefusedRecord {
+        received: time::format_milliseconds(store.refused_at(refused)),
+        usage_type: refused.usage_type,
+        error: store.name(refused.error).to_owned(),
+        record: reader.refused(refused),
+    })
+}
+
+fn messages(store: &Store) -> impl Iterator<Item = TurnedMessage> {
+    store.turned.iter().map(|turned| TurnedMessage {
+        received: time::format_milliseconds(turned.at),
+        why: turned.why.clone(),
+    })
 }
 
 impl StoredRecord {

@@ -5,11 +5,26 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 /// Epoch seconds of `2026-10-02T00:00:00Z`; `None` for every other way of writing a time.
 pub(crate) fn parse(text: &str) -> Option<i64> {
-    let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
-    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
-    Some(date.and_hms_opt(hour, minute, second)?.and_utc().timestamp())
+    let bytes: [u8; 20] = text.as_bytes().try_into().ok()?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'Z'] = bytes
+    else {
+        return None;
+    };
+    let date = NaiveDate::from_ymd_opt(
+        i32::try_from(number([y1, y2, y3, y4])?).ok()?,
+        number([m1, m2])?,
+        number([d1, d2])?,
+    )?;
+    let time = date.and_hms_opt(number([h1, h2])?, number([n1, n2])?, number([s1, s2])?)?;
+    Some(time.and_utc().timestamp())
+}
+
+/// The number of a few ASCII digits.
+fn number<const DIGITS: usize>(digits: [u8; DIGITS]) -> Option<u32> {
+    digits.into_iter().try_fold(0_u32, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u32::from(digit).wrapping_sub(u32::from(b'0')))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// Epoch seconds of a time in a query, where the reference client writes what Python's `isoformat` gives: an offset, a
@@ -17,18 +32,6 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 pub(crate) fn parse_parameter(text: &str) -> Option<i64> {
     let naive = || text.parse::<NaiveDateTime>().ok().map(|time| time.and_utc().timestamp());
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp()).or_else(naive)
-}
-
-/// Three numbers of exactly these widths, in ASCII digits.
-fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u32; 3]> {
-    let mut parts = text.split(separator);
-    let mut numbers = [0; 3];
-    for (number, width) in numbers.iter_mut().zip(widths) {
-        let part = parts.next().filter(|part| part.len() == width)?;
-        // `parse` alone would take a sign.
-        *number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
-    }
-    parts.next().is_none().then_some(numbers)
 }
 
 /// Epoch seconds as the wire writes them.

@@ -167,6 +167,15 @@ async fn a_service_that_does_not_know_the_offset_is_not_asked_for_ever() {
 }
 
 #[tokio::test]
+async fn pages_without_a_readable_record_end_the_walk() {
+    let server = Server::script(vec![Reply::json(200, r#"[{"id":1},{"id":2}]"#)]).await;
+    let mut pages = server.client().loaded_pages(LoadedQuery::default());
+    let error = pages.next().await.unwrap_err();
+    assert!(error.to_string().contains("none of 2 loaded records can be read"), "{error}");
+    assert_eq!(pages.position().offset, 0);
+}
+
+#[tokio::test]
 async fn calls_are_made_again_where_that_may_help() {
     let budget = RetryBudget::new(3).with_backoff(Duration::from_millis(1), Duration::from_secs(2));
     let cancel = Cancel::new();

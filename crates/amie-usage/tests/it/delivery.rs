@@ -314,7 +314,16 @@ async fn requests_keep_their_distance() {
     assert_eq!((accepted(&first), accepted(&second), failed.is_err()), (3, 2, false));
     assert!(started.elapsed() >= Duration::from_millis(500), "six requests: {:?}", started.elapsed());
 
-    // Nobody waits for a turn behind a cancel.
+    // Nobody waits for a turn longer than a delivery may last.
+    let config = ClientConfig { min_interval: Duration::from_secs(60), ..server.config() };
+    let client = Client::new(config).unwrap();
+    let brief = RetryBudget::new(20).with_delivery_limit(Duration::from_millis(300));
+    let started = Instant::now();
+    let delivery = deliver(&client, UsageType::Compute, &one, &limits, &brief, &Cancel::new()).await;
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!((accepted(&delivery), not_sent(&delivery), delivery.posts), (1, 2, 1));
+
+    // Nor behind a cancel.
     let config = ClientConfig { min_interval: Duration::from_secs(60), ..server.config() };
     let client = Client::new(config).unwrap();
     let cancel = Cancel::new();
@@ -551,7 +560,7 @@ async fn what_one_message_is_told_of_waiting_holds_for_all() {
         },
     );
     assert_eq!((accepted(&one), accepted(&two), failed, budget.left()), (4, 4, Ok(vec![]), 19));
-    let times = arrived.lock().unwrap();
+    let times = arrived.lock().unwrap().clone();
     let quiet = times[2].duration_since(times[1]);
     assert!(quiet >= Duration::from_millis(990), "{quiet:?}");
 

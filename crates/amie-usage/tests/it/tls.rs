@@ -185,6 +185,9 @@ fn trusting(authority: &str, url: &str) -> ClientConfig {
 #[ignore = "run by the tests below"]
 #[allow(clippy::print_stdout)]
 async fn child_sends() {
+    if std::env::var_os("TEST_LOG").is_some() {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).init();
+    }
     let url = std::env::var("TEST_URL").unwrap();
     let config = match std::env::var("TEST_CA") {
         Ok(authority) => trusting(&authority, &url),
@@ -315,6 +318,25 @@ fn a_proxy_is_asked_for_a_tunnel_and_sees_neither_key_nor_records() {
         assert!(!through.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
     assert!(through.len() > 1000);
+}
+
+#[test]
+fn trace_logs_show_neither_the_key_nor_the_proxys_password() {
+    let server = TlsServer::start("server.pem", TAKEN);
+    let proxy = Proxy::start(Some(server.address));
+    let address = format!("http://ada:pr0xy@{}", proxy.address);
+    let text = sent_with(&[
+        ("TEST_URL", "https://usage.access-ci.invalid/api"),
+        ("TEST_CA", "ca.pem"),
+        ("TEST_LOG", "1"),
+        ("HTTPS_PROXY", &address),
+    ]);
+    assert!(text.contains("outcome: Answered") && text.contains("TRACE"), "{text}");
+    // The password as it is, and as the header has it.
+    for secret in [KEY, "pr0xy", "YWRhOnByMHh5"] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(secret)).collect();
+        assert_eq!(lines, [""; 0], "{secret}");
+    }
 }
 
 #[test]

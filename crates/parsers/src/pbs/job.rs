@@ -37,7 +37,6 @@ pub(super) fn run<'a>(
     record: &Record<'a>,
     kind: Kind,
     server: Option<&'a [u8]>,
-    released: bool,
     text: &'a [u8],
     place: Place,
     gpus: &GpuNames,
@@ -69,8 +68,6 @@ pub(super) fn run<'a>(
     };
     let finding = if date_disagrees(date, end) {
         Some(Finding::DateDisagrees)
-    } else if released {
-        Some(Finding::NodeRelease)
     } else if span.is_some_and(|span| span < 0) {
         Some(Finding::EndBeforeStart)
     } else {

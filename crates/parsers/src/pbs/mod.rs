@@ -3,7 +3,7 @@
 //! A log is a sequence of records, `MM/DD/YYYY HH:MM:SS;L;id;message`. `E` (a run ended) and `R` (a run ended, and the job is to run
 //! again) become a [`Run`]; the other letters are counted as [`Note`]s. What the formats do not say and the reader must
 //! know is in the files beside this one: `frame` (where a record ends), `message` and `key` (where a value ends), `allocation` (what a
-//! job was given), `releases` (when an `E` does not say what was used).
+//! job was given), `fold` (what other records say of a run).
 //!
 //! # Forgery
 //!
@@ -15,17 +15,15 @@
 //! # Example
 //!
 //! ```
-//! use parsers::pbs::{Reader, Releases};
+//! use parsers::pbs::{Events, Reader};
 //! use parsers::Frame;
 //!
 //! let log = b"11/23/2026 02:29:41;E;0.pbssrv;user=alice group=physics account=\"proj-42\" project=_pbs_project_default \
 //!     jobname=plain queue=workq ctime=1795426177 qtime=1795426177 etime=1795426177 start=1795426177 exec_host=n01/0*2 \
 //!     exec_vnode=(n01:ncpus=2) Resource_List.ncpus=2 session=26052 end=1795426181 Exit_status=0 \
 //!     resources_used.walltime=00:00:03 run_count=1\n";
-//! let mut releases = Releases::default();
-//! releases.scan(log, 0);
-//! let mut core_seconds = 0;
-//! Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| {
+//! let (mut events, mut core_seconds) = (Events::default(), 0);
+//! Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| {
 //!     if let Frame::Run(run) = frame {
 //!         core_seconds += run.cores.unwrap() * run.elapsed.unwrap();
 //!     }
@@ -42,12 +40,10 @@ mod job;
 mod key;
 mod message;
 mod record;
-mod releases;
 mod value;
 
 pub use event::Events;
 pub use fold::{Amendment, Change, Changed, Counts, Fold, FoldOptions, LoadError, OpenRun, OpenState};
-pub use releases::Releases;
 
 use crate::run::{Frame, Note, NoteKind, Place, Quarantined, Reason, Run, bounded};
 use bstr::ByteSlice;
@@ -153,58 +149,13 @@ impl Reader {
         visit: &mut dyn FnMut(Frame<'a>),
     ) {
         events.clear();
-        self.walk(text, body, last, |_, _| false, Some(events), visit);
-    }
-
-    /// As [`Reader::frames`], with the runs of which nodes were released marked by what `releases` has scanned ([`Finding::NodeRelease`]),
-    /// and nothing for the fold. `base_offset` is the offset of `body.start` in the source, as given to `releases`.
-    ///
-    /// [`Finding::NodeRelease`]: crate::Finding::NodeRelease
-    pub fn read<'a>(
-        &self,
-        text: &'a [u8],
-        body: Range<usize>,
-        base_offset: u64,
-        last: bool,
-        releases: &Releases,
-        visit: &mut dyn FnMut(Frame<'a>),
-    ) {
-        let released = |id: &[u8], offset: usize| {
-            releases.released_before(id, base_offset.saturating_add(offset as u64))
-        };
-        self.walk(text, body, last, released, None, visit);
-    }
-
-    /// The run of one `E` or `R` once more, by its text, as [`Reader::frames`] gave it: to amend it.
-    #[must_use]
-    pub fn run<'a>(&self, text: &'a [u8], place: Place) -> Option<Run<'a>> {
-        let Place { offset, line, .. } = place;
-        let framed = Framed { piece: Piece::Record, text, offset, line, terminated: true };
-        match self.understand(framed, |_, _| false) {
-            Ok(Understood::Run(ended)) => Some(ended.run),
-            _ => None,
-        }
-    }
-
-    fn walk<'a>(
-        &self,
-        text: &'a [u8],
-        body: Range<usize>,
-        last: bool,
-        released: impl Fn(&[u8], usize) -> bool,
-        mut events: Option<&mut Events>,
-        visit: &mut dyn FnMut(Frame<'a>),
-    ) {
         let before = text.get(..body.start).and_then(frame::last_piece).map(|(_, framed)| framed);
         let body = text.get(body).unwrap_or_default();
-        let mut previous =
-            before.map_or(Neighbour::Whole, |framed| neighbour(&self.understand(framed, |_, _| false)));
+        let mut previous = before.map_or(Neighbour::Whole, |framed| neighbour(&self.understand(framed)));
         for framed in Frames::new(body) {
-            let understood = self.understand(framed, &released);
+            let understood = self.understand(framed);
             if framed.piece == Piece::Blank {
-                if let Some(events) = &mut events {
-                    events.push(framed.text, None);
-                }
+                events.push(framed.text, None);
                 visit(frame(framed, understood, Neighbour::Whole, false));
                 continue;
             }
@@ -214,10 +165,6 @@ impl Reader {
             }
             let end = framed.offset.saturating_add(framed.text.len());
             let at_end = last && end.saturating_add(1) >= body.len();
-            let Some(events) = &mut events else {
-                visit(frame(framed, understood, before, at_end));
-                continue;
-            };
             let said = match &understood {
                 Ok(Understood::Run(ended)) => event::of_run(ended),
                 Ok(Understood::Letter(record)) => {
@@ -239,12 +186,19 @@ impl Reader {
         }
     }
 
+    /// The run of one `E` or `R` once more, by its text, as [`Reader::frames`] gave it: to amend it.
+    #[must_use]
+    pub fn run<'a>(&self, text: &'a [u8], place: Place) -> Option<Run<'a>> {
+        let Place { offset, line, .. } = place;
+        let framed = Framed { piece: Piece::Record, text, offset, line, terminated: true };
+        match self.understand(framed) {
+            Ok(Understood::Run(ended)) => Some(ended.run),
+            _ => None,
+        }
+    }
+
     /// Reads one piece, whatever stands beside it.
-    fn understand<'a>(
-        &self,
-        framed: Framed<'a>,
-        released: impl Fn(&[u8], usize) -> bool,
-    ) -> Result<Understood<'a>, Reason> {
+    fn understand<'a>(&self, framed: Framed<'a>) -> Result<Understood<'a>, Reason> {
         let text = framed.text;
         match framed.piece {
             Piece::Blank => return Ok(Understood::Other(NoteKind::Blank)),
@@ -270,9 +224,7 @@ impl Reader {
             Some(Subject::Job(..)) if is_empty && record.letter == b'R' => Ok(Understood::Letter(record)),
             Some(Subject::Job(..)) if is_empty => Err(Reason::Missing { field: "user" }),
             Some(Subject::Job(kind, server)) => {
-                let released = released(record.id, framed.offset);
-                job::run(&record, kind, server, released, text, place(framed), &self.gpus)
-                    .map(Understood::Run)
+                job::run(&record, kind, server, text, place(framed), &self.gpus).map(Understood::Run)
             }
             None => Err(value::refused("id", record.id, "a job's id, like 123.server or 123[4].server")),
         }

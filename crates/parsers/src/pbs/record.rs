@@ -2,7 +2,6 @@
 
 use super::key::Key;
 use super::message::{Fault, Tokens};
-use super::releases::MAX_ID;
 use super::value::{job_number, until};
 use crate::run::Kind;
 use nom::bytes::complete::{tag, take, take_while};
@@ -10,6 +9,9 @@ use nom::character::complete::{char, digit1, one_of};
 use nom::combinator::{all_consuming, opt, rest};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
+
+/// Ids longer than this are no ids.
+pub(super) const MAX_ID: usize = 256;
 
 /// A record whose message is not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

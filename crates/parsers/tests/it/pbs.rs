@@ -8,7 +8,7 @@ mod labelled;
 mod simulated;
 mod traps;
 
-use parsers::pbs::{Reader, Releases};
+use parsers::pbs::{Events, Reader};
 use parsers::{Frame, NoteKind, Quarantined, Run};
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,10 +21,8 @@ fn fixture(path: &str) -> Vec<u8> {
 
 /// The frames of a whole log.
 fn frames(log: &[u8]) -> Vec<Frame<'_>> {
-    let mut releases = Releases::default();
-    releases.scan(log, 0);
-    let mut frames = Vec::new();
-    Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| frames.push(frame));
+    let (mut events, mut frames) = (Events::default(), Vec::new());
+    Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| frames.push(frame));
     frames
 }
 

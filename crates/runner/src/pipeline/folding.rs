@@ -42,7 +42,7 @@ impl Folding {
     /// A fold that has seen nothing; `None` for a format without one. `keep`: what is carried over each file's beginning is wanted.
     #[must_use]
     pub fn new(format: &Format, keep: bool) -> Option<Self> {
-        matches!(format, Format::Pbs { .. }).then(|| Self::of(Fold::new(&FoldOptions::default()), keep))
+        matches!(format, Format::Pbs { .. }).then(|| Self::of(Fold::new(&options()), keep))
     }
 
     /// The fold as it was carried over a point.
@@ -54,7 +54,7 @@ impl Folding {
             return Ok(None);
         }
         let saved = zstd::decode_all(carried.state.as_slice()).map_err(|error| error.to_string())?;
-        let fold = Fold::load(&saved, &FoldOptions::default()).map_err(|error| error.to_string())?;
+        let fold = Fold::load(&saved, &options()).map_err(|error| error.to_string())?;
         Ok(Some(Self { last: Some(carried.after.clone()), ..Self::of(fold, keep) }))
     }
 
@@ -137,6 +137,14 @@ impl Folded {
             tally.observe(what, count);
         }
     }
+}
+
+/// How much a fold remembers. Of runs that ended less than it could: it is kept for each file, about 25 bytes a run, and a log that is
+/// there twice is known by the ledger too.
+fn options() -> FoldOptions {
+    let mut options = FoldOptions::default();
+    options.ended_runs = 1 << 14;
+    options
 }
 
 /// Digest of the first line of a file: it stays when the file is compressed, moved or grows.

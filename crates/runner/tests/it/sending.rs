@@ -1,9 +1,12 @@
 //! What goes over the wire as the configuration says, and a run that is asked to stop while it sends.
 
 use crate::support::{KEY, Said, Service, Site, expected_records, run};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,8 +30,27 @@ struct Recorder {
 
 impl Recorder {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// With the certificate of 127.0.0.1 that the authority `certificate("ca.pem")` signed.
+    fn start_tls() -> Self {
+        let chain = vec![CertificateDer::from_pem_file(certificate("server.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(certificate("server-key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Self::start_with(Some(Arc::new(config)))
+    }
+
+    fn start_with(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/api", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/api", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let in_flight = Arc::new(Mutex::new((0, 0)));
         let (seen, flying) = (Arc::clone(&requests), Arc::clone(&in_flight));
@@ -36,7 +58,11 @@ impl Recorder {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (seen, flying, stream) = (Arc::clone(&seen), Arc::clone(&flying), stream.unwrap());
-                std::thread::spawn(move || serve(stream, &seen, &flying));
+                let tls = tls.clone().map(|config| rustls::ServerConnection::new(config).unwrap());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &seen, &flying),
+                    Some(tls) => serve(rustls::StreamOwned::new(tls, stream), &seen, &flying),
+                });
             }
         });
         Self { url, requests, in_flight }
@@ -47,9 +73,12 @@ impl Recorder {
     }
 }
 
-fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>, flying: &Mutex<(usize, usize)>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut writer = stream;
+fn certificate(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../amie-usage/tests/it/tls")).join(name)
+}
+
+fn serve(stream: impl Read + Write, seen: &Mutex<Vec<Request>>, flying: &Mutex<(usize, usize)>) {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut head = Vec::new();
         let mut line = String::new();
@@ -79,7 +108,9 @@ fn serve(stream: std::net::TcpStream, seen: &Mutex<Vec<Request>>, flying: &Mutex
         std::thread::sleep(Duration::from_millis(50));
         flying.lock().unwrap().0 -= 1;
         let length = answer.len();
-        if write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}").is_err() {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}");
+        let writer = reader.get_mut();
+        if writer.write_all(answer.as_bytes()).and_then(|()| writer.flush()).is_err() {
             return;
         }
     }
@@ -220,6 +251,42 @@ fn limits_of_size_number_and_rate_hold_on_the_wire() {
     assert_eq!(bodies.iter().map(|body| records(body)).sum::<usize>(), expected_records().len());
     let least = Duration::from_millis(50) * u32::try_from(requests.len() - 1).unwrap();
     assert!(started.elapsed() >= least, "{} requests in {:?}", requests.len(), started.elapsed());
+}
+
+#[test]
+fn a_site_s_own_authority_is_trusted_where_the_configuration_names_it() {
+    let service = Recorder::start_tls();
+    let site = Site::new();
+    site.send_to(&service.url);
+    api(&site, "retries = 0");
+    let said = site.run(&["run", "--summary", "summary.json"]);
+    assert_eq!(said.status, 3, "{}", said.stderr);
+    assert!(said.stderr.contains("name its certificate as ca_bundle"), "{}", said.stderr);
+    assert_eq!(site.summary()["pending"], expected_records().len());
+    assert_eq!(service.requests().len(), 0);
+
+    // Relative to the configuration, like all paths in it.
+    std::fs::copy(certificate("ca.pem"), site.path("site-ca.pem")).unwrap();
+    site.configure("retries = 0", "ca_bundle = \"site-ca.pem\"");
+    site.run(&["run", "--summary", "summary.json"]);
+    assert_eq!((&site.summary()["pending"], &site.summary()["unknown"]), (&0.into(), &0.into()));
+    assert!(service.requests().iter().any(|request| request.line.starts_with("POST /api/usage/")));
+    site.configure("site-ca.pem", "no-such.pem");
+    let said = site.run(&["check"]);
+    assert!(said.status == 2 && said.stdout.contains("no-such.pem"), "{}{}", said.stdout, said.stderr);
+}
+
+#[test]
+fn plain_http_is_for_this_machine_or_by_permission() {
+    let site = Site::new();
+    // An address for documentation, where nobody answers.
+    site.send_to("http://192.0.2.1/api");
+    let said = site.run(&["run"]);
+    assert_eq!(said.status, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("the key would travel in the clear"), "{}", said.stderr);
+    api(&site, "allow_plain_http = true\nretries = 0\nconnect_timeout_seconds = 1");
+    let said = site.run(&["run"]);
+    assert_eq!(said.status, 3, "{}", said.stderr);
 }
 
 #[test]

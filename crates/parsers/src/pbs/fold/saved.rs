@@ -8,7 +8,7 @@ use super::open::{Deletion, MAX_MARKS, Mark, Open, What};
 use super::{Counts, Fold, FoldOptions};
 use crate::pbs::counts::Allocation;
 use crate::pbs::job::Part;
-use crate::pbs::releases::MAX_ID;
+use crate::pbs::record::MAX_ID;
 use crate::run::Assigned;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;

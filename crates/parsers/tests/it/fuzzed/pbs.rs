@@ -1,7 +1,7 @@
 //! Any bytes as a PBS accounting log, and any text in the places of a record that users write.
 
 use super::{conserved, moved, newlines, same, text_of};
-use parsers::pbs::{Reader, Releases, cut, last_record};
+use parsers::pbs::{Events, Reader, cut, last_record};
 use parsers::{Frame, Run};
 use std::sync::LazyLock;
 
@@ -80,16 +80,14 @@ fn begins_a_record(text: &[u8]) -> bool {
 
 /// The frames of a whole log.
 pub(crate) fn frames(log: &[u8]) -> Vec<Frame<'_>> {
-    let mut releases = Releases::default();
-    releases.scan(log, 0);
-    let mut frames = Vec::new();
-    Reader::default().read(log, 0..log.len(), 0, true, &releases, &mut |frame| frames.push(frame));
+    let (mut events, mut frames) = (Events::default(), Vec::new());
+    Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| frames.push(frame));
     frames
 }
 
 /// Reads a log as a program does that holds no more than a block.
 fn in_blocks<'a>(log: &'a [u8], sizes: &[usize]) -> Vec<Frame<'a>> {
-    let (mut releases, mut frames) = (Releases::default(), Vec::new());
+    let (mut events, mut frames) = (Events::default(), Vec::new());
     let (mut context, mut start, mut end, mut line) = (0, 0, 0, 0);
     let mut sizes = sizes.iter().copied().cycle();
     while start < log.len() {
@@ -100,9 +98,8 @@ fn in_blocks<'a>(log: &'a [u8], sizes: &[usize]) -> Vec<Frame<'a>> {
             continue;
         }
         let body = &log[start..start + whole];
-        releases.scan(body, start as u64);
         let (text, within) = (&log[context..start + whole], start - context..start + whole - context);
-        Reader::default().read(text, within, start as u64, last, &releases, &mut |frame| {
+        Reader::default().frames(text, within, last, &mut events, &mut |frame| {
             frames.push(moved(frame, start, line));
         });
         context = start + last_record(body);

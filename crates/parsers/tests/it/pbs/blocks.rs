@@ -2,13 +2,13 @@
 
 use super::{E, fixture, frames, runs, text_of, words};
 use parsers::Frame;
-use parsers::pbs::{Reader, Releases, cut, last_record};
+use parsers::pbs::{Events, Reader, cut, last_record};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
 /// Reads a log as a program does that holds no more than a block: takes `step` bytes at a time, and hands on what is whole.
 fn in_blocks(log: &[u8], steps: &[usize]) -> Vec<String> {
-    let (mut releases, mut seen) = (Releases::default(), Vec::new());
+    let (mut events, mut seen) = (Events::default(), Vec::new());
     let (mut context, mut start, mut end, mut line) = (0, 0, 0, 0);
     let mut steps = steps.iter().cycle();
     while start < log.len() {
@@ -19,10 +19,9 @@ fn in_blocks(log: &[u8], steps: &[usize]) -> Vec<String> {
             continue;
         }
         let body = start..start + whole;
-        releases.scan(&log[body.clone()], start as u64);
         let text = &log[context..body.end];
         let within = body.start - context..body.end - context;
-        Reader::default().read(text, within, start as u64, last, &releases, &mut |frame| {
+        Reader::default().frames(text, within, last, &mut events, &mut |frame| {
             seen.push(told(frame, start, line));
         });
         context = start + last_record(&log[body.clone()]);
@@ -135,7 +134,7 @@ fn the_last_line_waits_for_its_newline() {
 fn only_the_end_of_the_file_cuts_off() {
     let log = E.trim_end().as_bytes();
     let mut seen = Vec::new();
-    Reader::default().read(log, 0..log.len(), 0, false, &Releases::default(), &mut |frame| {
+    Reader::default().frames(log, 0..log.len(), false, &mut Events::default(), &mut |frame| {
         seen.push(super::word(&frame));
     });
     assert_eq!(seen, ["run 1.srv"]);
@@ -146,7 +145,7 @@ fn a_body_outside_of_the_text_has_no_frames() {
     let log = E.as_bytes();
     #[expect(clippy::reversed_empty_ranges, reason = "this is what is tested")]
     for body in [0..log.len() + 1, log.len() + 5..log.len() + 9, 5..2] {
-        Reader::default().read(log, body, 0, true, &Releases::default(), &mut |frame| panic!("{frame:?}"));
+        Reader::default().frames(log, body, true, &mut Events::default(), &mut |frame| panic!("{frame:?}"));
     }
 }
 
@@ -155,16 +154,10 @@ fn the_record_before_a_block_is_looked_at() {
     let torn = "11/23/2026 02:29:41;S;9.srv;user=bob group=g account=\"line1\n";
     let log = format!("{torn}{E}");
     let mut seen = Vec::new();
-    Reader::default().read(
-        log.as_bytes(),
-        torn.len()..log.len(),
-        0,
-        true,
-        &Releases::default(),
-        &mut |frame| {
-            seen.push(super::word(&frame));
-        },
-    );
+    let body = torn.len()..log.len();
+    Reader::default().frames(log.as_bytes(), body, true, &mut Events::default(), &mut |frame| {
+        seen.push(super::word(&frame));
+    });
     assert_eq!(seen, ["beside-torn"]);
 }
 

@@ -164,23 +164,6 @@ fn an_empty_rerun_of_torque_is_noted_and_the_next_run_counts_on() {
 }
 
 #[test]
-fn a_node_release_marks_the_run_and_all_later_runs_of_the_job() {
-    let log = log();
-    for id in
-        ["75.pbssrv", "77.pbssrv", "90.pbssrv", "108.pbssrv", "110.pbssrv", "1009.pbssrv", "1010.pbssrv"]
-    {
-        assert_eq!(only(&log, id).finding, Some(Finding::NodeRelease), "{id}");
-    }
-    // Its second run lasted 27 s; the server subtracted 10 s of the first run's first phase, and wrote 15.
-    let runs = all(&log, "1011.pbssrv");
-    assert_eq!(runs.len(), 2);
-    assert_eq!(runs[1].elapsed, Some(15));
-    assert!(runs.iter().all(|run| run.finding == Some(Finding::NodeRelease)));
-    assert_eq!(only(&log, "94.pbssrv").finding, None, "suspended, nothing released");
-    assert_eq!(only(&log, "103.pbssrv").finding, None, "pruned at its start: an e, but nothing released");
-}
-
-#[test]
 fn suspension_is_not_in_the_walltime() {
     let log = log();
     let run = only(&log, "71.pbssrv");
