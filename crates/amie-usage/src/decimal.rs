@@ -399,4 +399,29 @@ mod tests {
         assert_eq!(Decimal::new(-15, 1).compare(Decimal::new(-16, 1)), Ordering::Greater);
         assert_eq!(huge.checked_add(tiny), None);
     }
+
+    proptest::proptest! {
+        /// Against the same numbers in units of 10^-18, which hold them all.
+        #[test]
+        fn compares_as_whole_numbers_do(
+            a in proptest::prelude::any::<i32>(), b in proptest::prelude::any::<i32>(),
+            a_places in 0_u8..=18, b_places in 0_u8..=18, near in proptest::bool::ANY,
+        ) {
+            let units = |units: i32, places: u8| i128::from(units) * 10_i128.pow(18 - u32::from(places));
+            let x = Decimal::new(i128::from(a), a_places);
+            // Now and then the same value, or its neighbour, with other places.
+            let y = if near && b_places >= a_places {
+                Decimal::new(i128::from(a) * 10_i128.pow(u32::from(b_places - a_places)) + i128::from(b % 2), b_places)
+            } else {
+                Decimal::new(i128::from(b), b_places)
+            };
+            let exact = if near && b_places >= a_places {
+                0.cmp(&(b % 2))
+            } else {
+                units(a, a_places).cmp(&units(b, b_places))
+            };
+            proptest::prop_assert_eq!(x.compare(y), exact);
+            proptest::prop_assert_eq!(y.compare(x), exact.reverse());
+        }
+    }
 }

@@ -79,6 +79,7 @@ fn a_charge() {
               Username        alice
               Resource        cpu.example.org
               LocalRecordID   123
+              SubmitTime      2026-11-23T09:45:25Z
     ");
 }
 
