@@ -484,6 +484,23 @@ fn failures_are_believed_once() {
 }
 
 #[test]
+fn a_failure_and_a_later_load_in_one_list_are_in_the_history_in_this_order() {
+    let mut site = Site::new();
+    let (one, other) = (Run::new(1, "10"), Run::new(2, "10"));
+    site.take(&[one.clone(), other.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let shown = [
+        loaded(&one, "10", NOW + 5),
+        failed(&other, "no allocation", "7", Some(NOW + 6)),
+        loaded(&other, "10", NOW + 7),
+    ];
+    let report = site.ledger().confirm(&shown, NOW + 10).unwrap();
+    assert_eq!((report.loaded, report.failed), (2, 1));
+    site.sound();
+    assert!(site.words(&other).ends_with(&["failed", "loaded"]), "{:?}", site.words(&other));
+}
+
+#[test]
 fn a_late_load_of_an_older_charge_is_an_alarm_noted_once() {
     let mut site = Site::new();
     let run = Run::new(1, "10");
