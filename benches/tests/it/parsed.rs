@@ -100,7 +100,8 @@ fn pbs_totals_are_those_that_were_generated() {
     let truth = pbs(&PbsOptions { bytes: 40_000_000, ..Default::default() }, &mut text).unwrap();
     let mut found = Truth { format: "pbs", seed: 1, bytes: text.len() as u64, ..Truth::default() };
     let reader = parsers::pbs::Reader::default();
-    let mut events = parsers::pbs::Events::default();
+    let mut fold = parsers::pbs::Fold::new(&parsers::pbs::FoldOptions::default());
+    let (mut events, mut changes) = (parsers::pbs::Events::default(), Vec::new());
     let mut at = 0;
     while at < text.len() {
         let end = (at + 100_000).min(text.len());
@@ -114,7 +115,9 @@ fn pbs_totals_are_those_that_were_generated() {
                 Frame::Quarantined(bad) => panic!("line {}: {}: {}", bad.place.line, bad.reason, bad.text),
             }
         });
+        fold.block(1, &events, &mut changes);
         at += len;
     }
+    assert!(changes.is_empty(), "nothing was released, suspended or written twice: {changes:?}");
     assert_eq!(found, comparable(&truth));
 }

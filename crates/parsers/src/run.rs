@@ -188,7 +188,7 @@ pub enum Finding {
     AmbiguousTime,
     /// The state is a word that this version does not know.
     UnknownState,
-    /// PBS released nodes of this job while it ran: `E` holds the last phase's time and the first phase's nodes.
+    /// PBS released nodes of this job while it ran, and the log does not say for certain which, when, and from what.
     NodeRelease,
     /// PBS: the record's date and its `end` are too far apart to have been written by the server.
     DateDisagrees,
@@ -254,7 +254,7 @@ impl Finding {
             }
             Self::UnknownState => "the state is not one that this version knows",
             Self::NodeRelease => {
-                "nodes were released while the job ran (u, c, e records): the E record alone does not say what was used"
+                "nodes were released while the job ran, and its u, c and e records do not fit together: some are missing, or made up"
             }
             Self::DateDisagrees => "the record's date and its end time are too far apart",
             Self::LogIncomplete => {

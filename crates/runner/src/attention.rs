@@ -90,7 +90,7 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
 const REJECTED: &str = "the service refused them: put right what it names (a user or project is usually missing in AMIE), \
      then `amie-runner held retry KEY --reason '...'`";
 const FAILED: &str = "the service took them and could not load them: ask it about the allocation that it names, \
-     then `amie-runner held retry KEY --reason '...'`";
+     then `amie-runner failed retry --error '...' --reason '...'`";
 const UNKNOWN: &str = "they may have arrived: compute records are sent again by the next run (the same bytes overwrite); \
      settle others by `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
 const QUARANTINED: &str =

@@ -52,6 +52,10 @@ pub(crate) enum Command {
     Quarantine(Quarantine),
     /// The ledger itself: verify it, export it.
     Ledger(LedgerArgs),
+    /// What the service took and could not load: by its words, sent again, or acknowledged at the service.
+    Failed(Failed),
+    /// Write the report page (HTML) from the ledger.
+    Report(ReportPage),
     /// A local stand-in for the Usage API, for trying things out.
     Sandbox(Sandbox),
 }
@@ -405,6 +409,23 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
+    /// Take over what another program sent before, so that it is not sent again: from a table, or from the service.
+    ImportSent {
+        /// CSV with resource, local_record_id, submit_time, charge; optional usage_type, username, project, loaded_time.
+        #[arg(required_unless_present = "from_service", conflicts_with = "from_service")]
+        table: Option<PathBuf>,
+        /// Ask the service for what it has loaded for this site instead (compute records).
+        #[arg(long)]
+        from_service: bool,
+        /// With --from-service: only what was loaded on this day (in site.timezone) or later.
+        #[arg(long, value_name = "DATE", requires = "from_service")]
+        since: Option<NaiveDate>,
+        #[command(flatten)]
+        decision: Decision,
+        /// Write the counts as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// From when on the runs of each resource are sent; or, with a resource, send what was withheld since an earlier date.
     GoLive {
         /// AMIE resource name.
@@ -450,6 +471,53 @@ pub(crate) enum ExportForm {
     Csv,
     /// One JSON object a line.
     Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Failed {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) action: Option<FailedAction>,
+    /// Write the list as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FailedAction {
+    /// Send them again as they are: these, or all that failed with these words.
+    Retry {
+        /// Ledger keys.
+        #[arg(conflicts_with_all = ["error", "all"])]
+        keys: Vec<String>,
+        /// All that failed with exactly these words.
+        #[arg(long, value_name = "WORDS", conflicts_with = "all")]
+        error: Option<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        decision: Decision,
+    },
+    /// Note in the ledger what the service shows as failed, then have the service forget it. Sends nothing again.
+    Clear {
+        /// Also failures of records that this ledger does not know.
+        #[arg(long)]
+        foreign: bool,
+        /// Write the counts as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportPage {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// Where to write it.
+    #[arg(value_name = "FILE", default_value = "report.html")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

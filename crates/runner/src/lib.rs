@@ -15,6 +15,8 @@ pub mod engine;
 pub mod exit;
 pub mod explain;
 pub mod export;
+pub mod failures;
+pub mod import;
 pub mod input;
 pub mod ledger;
 pub mod nightly;

@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Adjust(args) => commands::adjust::adjust(&args),
         Command::Explain(args) => commands::explain::explain(&args),
         Command::Status(args) => commands::status::status(&args),
+        Command::Failed(args) => commands::failed::failed(&args),
+        Command::Report(args) => commands::report::report(&args),
         Command::Held(args) => commands::held::held(&args),
         Command::Quarantine(args) => commands::quarantine::quarantine(&args),
         Command::Ledger(args) => commands::ledger::ledger(&args),

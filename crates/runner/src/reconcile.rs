@@ -201,7 +201,7 @@ fn load(record: LoadedRecord) -> Sighting {
 }
 
 /// A failure as a sighting; `None` where it does not even name a record.
-fn failure(record: FailedRecord, error: Option<&str>) -> Option<Sighting> {
+pub(crate) fn failure(record: FailedRecord, error: Option<&str>) -> Option<Sighting> {
     let error = match error {
         Some(text) if record.error.is_empty() => text.to_owned(),
         _ => record.error,

@@ -17,8 +17,8 @@ pub struct Report<'a> {
     pub endpoint: &'a str,
     /// When, epoch seconds.
     pub at: i64,
-    /// This invocation's counts.
-    pub tally: &'a Tally,
+    /// This invocation's counts; `None` where nothing was read.
+    pub tally: Option<&'a Tally>,
     /// The ledger.
     pub totals: &'a Totals,
     /// What needs a person.
@@ -104,8 +104,10 @@ impl Report<'_> {
             escape(self.endpoint)
         )?;
         self.cards(page)?;
-        self.laws(page)?;
-        self.charges(page)?;
+        if let Some(tally) = self.tally {
+            laws(tally, page)?;
+            charges(tally, page)?;
+        }
         self.people(page)?;
         self.ledger(page)?;
         if !self.tables.is_empty() {
@@ -132,73 +134,17 @@ impl Report<'_> {
     fn cards(&self, page: &mut String) -> fmt::Result {
         let waiting: u64 = self.items.iter().map(|item| item.count).sum();
         let cards = [
-            ("runs read", self.tally.runs, ""),
-            ("mapped", self.tally.mapped, ""),
             ("loaded", self.totals.count(State::Loaded), "good"),
             ("accepted, not yet loaded", self.totals.count(State::Accepted), ""),
             ("to be sent", self.totals.count(State::Pending), ""),
             ("need a person", waiting, if waiting > 0 { "bad" } else { "good" }),
         ];
+        let read = self.tally.map(|tally| [("runs read", tally.runs, ""), ("mapped", tally.mapped, "")]);
         page.push_str("<div class=\"cards\" id=\"cards\">\n");
-        for (name, count, class) in cards {
+        for (name, count, class) in read.into_iter().flatten().chain(cards) {
             writeln!(page, "<div class=\"card {class}\"><b>{count}</b><span>{name}</span></div>")?;
         }
         page.push_str("</div>\n");
-        Ok(())
-    }
-
-    fn laws(&self, page: &mut String) -> fmt::Result {
-        let sum = |map: &BTreeMap<String, u64>| map.values().sum::<u64>();
-        let t = self.tally;
-        write!(
-            page,
-            "<h2 id=\"laws\">Nothing is lost</h2>\n<p class=\"law\">{} frames = {} contributing + {} informational + {} quarantined</p>\n\
-             <p class=\"law\">{} runs = {} mapped + {} skipped + {} held</p>\n",
-            t.frames,
-            t.contributing,
-            sum(&t.informational),
-            t.quarantined,
-            t.runs,
-            t.mapped,
-            sum(&t.skipped),
-            sum(&t.held)
-        )?;
-        let mut rows: Vec<(&str, &BTreeMap<String, u64>)> = vec![
-            ("informational", &t.informational),
-            ("quarantined", &t.quarantined_by),
-            ("skipped", &t.skipped),
-            ("held", &t.held),
-        ];
-        if !t.observed.is_empty() {
-            rows.push(("observed", &t.observed));
-        }
-        page.push_str("<div class=\"scroll\"><table>\n");
-        for (name, counts) in rows {
-            let list: Vec<String> =
-                counts.iter().map(|(reason, n)| format!("{n} {}", escape(reason))).collect();
-            let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-            writeln!(page, "<tr><th>{name}</th><td>{list}</td></tr>")?;
-        }
-        page.push_str("</table></div>\n");
-        Ok(())
-    }
-
-    fn charges(&self, page: &mut String) -> fmt::Result {
-        page.push_str("<h2 id=\"charges\">Charges of what was read</h2>\n<div class=\"scroll\"><table>\n<tr><th>resource</th><th>project</th><th class=\"n\">charge</th></tr>\n");
-        for (resource, projects) in &self.tally.charge_by_project {
-            for (project, charge) in projects {
-                writeln!(
-                    page,
-                    "<tr><td>{}</td><td>{}</td><td class=\"n\">{charge}</td></tr>",
-                    escape(resource),
-                    escape(project)
-                )?;
-            }
-            if let Some(total) = self.tally.charge.get(resource) {
-                writeln!(page, "<tr class=\"sum\"><td></td><td>total</td><td class=\"n\">{total}</td></tr>")?;
-            }
-        }
-        page.push_str("</table></div>\n");
         Ok(())
     }
 
@@ -248,6 +194,59 @@ impl Report<'_> {
     }
 }
 
+fn laws(t: &Tally, page: &mut String) -> fmt::Result {
+    let sum = |map: &BTreeMap<String, u64>| map.values().sum::<u64>();
+    write!(
+        page,
+        "<h2 id=\"laws\">Nothing is lost</h2>\n<p class=\"law\">{} frames = {} contributing + {} informational + {} quarantined</p>\n\
+         <p class=\"law\">{} runs = {} mapped + {} skipped + {} held</p>\n",
+        t.frames,
+        t.contributing,
+        sum(&t.informational),
+        t.quarantined,
+        t.runs,
+        t.mapped,
+        sum(&t.skipped),
+        sum(&t.held)
+    )?;
+    let mut rows: Vec<(&str, &BTreeMap<String, u64>)> = vec![
+        ("informational", &t.informational),
+        ("quarantined", &t.quarantined_by),
+        ("skipped", &t.skipped),
+        ("held", &t.held),
+    ];
+    if !t.observed.is_empty() {
+        rows.push(("observed", &t.observed));
+    }
+    page.push_str("<div class=\"scroll\"><table>\n");
+    for (name, counts) in rows {
+        let list: Vec<String> = counts.iter().map(|(reason, n)| format!("{n} {}", escape(reason))).collect();
+        let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        writeln!(page, "<tr><th>{name}</th><td>{list}</td></tr>")?;
+    }
+    page.push_str("</table></div>\n");
+    Ok(())
+}
+
+fn charges(tally: &Tally, page: &mut String) -> fmt::Result {
+    page.push_str("<h2 id=\"charges\">Charges of what was read</h2>\n<div class=\"scroll\"><table>\n<tr><th>resource</th><th>project</th><th class=\"n\">charge</th></tr>\n");
+    for (resource, projects) in &tally.charge_by_project {
+        for (project, charge) in projects {
+            writeln!(
+                page,
+                "<tr><td>{}</td><td>{}</td><td class=\"n\">{charge}</td></tr>",
+                escape(resource),
+                escape(project)
+            )?;
+        }
+        if let Some(total) = tally.charge.get(resource) {
+            writeln!(page, "<tr class=\"sum\"><td></td><td>total</td><td class=\"n\">{total}</td></tr>")?;
+        }
+    }
+    page.push_str("</table></div>\n");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +273,7 @@ mod tests {
             site: hostile,
             endpoint: hostile,
             at: 0,
-            tally: &tally,
+            tally: Some(&tally),
             totals: &Totals::default(),
             items: &items,
             remarks: &[hostile.to_owned()],

@@ -2,8 +2,8 @@
 //!
 //! A log is a sequence of records, `MM/DD/YYYY HH:MM:SS;L;id;message`. `E` (a run ended) and `R` (a run ended, and the job is to run
 //! again) become a [`Run`]; the other letters are counted as [`Note`]s. What the formats do not say and the reader must
-//! know is in the files beside this one: `frame` (where a record ends), `message` and `key` (where a value ends), `allocation` (what a
-//! job was given), `fold` (what other records say of a run).
+//! know is in the files beside this one: `frame` (where a record ends), `message` and `key` (where a value ends), `allocation` and
+//! `counts` (what a job was given), `event` and `fold` (what other records say of a run: without them an `E` may not be charged).
 //!
 //! # Forgery
 //!
@@ -15,7 +15,7 @@
 //! # Example
 //!
 //! ```
-//! use parsers::pbs::{Events, Reader};
+//! use parsers::pbs::{Events, Fold, FoldOptions, Reader};
 //! use parsers::Frame;
 //!
 //! let log = b"11/23/2026 02:29:41;E;0.pbssrv;user=alice group=physics account=\"proj-42\" project=_pbs_project_default \
@@ -29,6 +29,9 @@
 //!     }
 //! });
 //! assert_eq!(core_seconds, 6);
+//! let mut changes = Vec::new();
+//! Fold::new(&FoldOptions::default()).block(1, &events, &mut changes);
+//! assert!(changes.is_empty(), "the run is what its record says");
 //! ```
 
 mod allocation;
@@ -69,7 +72,7 @@ pub fn cut(text: &[u8]) -> usize {
     frame::cut(text)
 }
 
-/// Start of the last record of a block: what of it to put in front of the next one, for [`Reader::read`] to look at.
+/// Start of the last record of a block: what of it to put in front of the next one, for [`Reader::frames`] to look at.
 ///
 /// ```
 /// let block = b"11/23/2026 02:31:29;D;1.s;requestor=a\n11/23/2026 02:31:30;D;2.s;requestor=a\n\n";

@@ -19,10 +19,11 @@ fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()))
 }
 
-/// The frames of a whole log.
+/// The frames of a whole log, each by its own record.
 fn frames(log: &[u8]) -> Vec<Frame<'_>> {
-    let (mut events, mut frames) = (Events::default(), Vec::new());
-    Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| frames.push(frame));
+    let mut frames = Vec::new();
+    Reader::default()
+        .frames(log, 0..log.len(), true, &mut Events::default(), &mut |frame| frames.push(frame));
     frames
 }
 

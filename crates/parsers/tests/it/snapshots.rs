@@ -1,7 +1,9 @@
 //! Real input as it is understood, a line for each run, to be read in review: what changes here changes what is charged.
 
-use super::fuzzed::{pbs, sacct, text_of};
+use super::fuzzed::folded::{Folded, Folding};
+use super::fuzzed::{sacct, text_of};
 use super::sacct::{fixture, strict};
+use parsers::pbs::Options;
 use parsers::quota::{Format, read};
 use parsers::{Frame, QuotaFrame, Run};
 use std::collections::BTreeMap;
@@ -38,6 +40,13 @@ fn line(run: &Run<'_>) -> String {
         or_dash(run.exit_code),
         or_dash(run.signal),
     );
+    for phase in &run.phases {
+        let (cores, nodes, gpus) = (or_dash(phase.cores), or_dash(phase.nodes), or_dash(phase.gpus));
+        let _ = write!(line, " PHASE {} s {cores} cores {nodes} nodes {gpus} gpus", phase.seconds);
+    }
+    if let Some(suspended) = run.suspended.filter(|_| run.billing.is_none()) {
+        let _ = write!(line, " SUSPENDED {suspended} s");
+    }
     if let Some(finding) = run.finding {
         let _ = write!(line, " HELD {finding:?}");
     }
@@ -67,14 +76,23 @@ fn sacct_text() {
     insta::assert_snapshot!(told(&sacct::read(&strict(&text), &text)));
 }
 
+/// The frames of a log, with what other records say of its runs.
+fn folded(log: &[u8]) -> Vec<Frame<'_>> {
+    let folded = Folding::new(&Options::default(), &[usize::MAX], None).file(1, log);
+    folded
+        .into_iter()
+        .map(|folded| if let Folded::Frame(frame) = folded { frame } else { panic!("{folded:?}") })
+        .collect()
+}
+
 #[test]
 fn openpbs_log() {
-    insta::assert_snapshot!(told(&pbs::frames(&fixture("pbs/openpbs/20261123"))));
+    insta::assert_snapshot!(told(&folded(&fixture("pbs/openpbs/20261123"))));
 }
 
 #[test]
 fn torque_log() {
-    insta::assert_snapshot!(told(&pbs::frames(&fixture("pbs/torque/20261123"))));
+    insta::assert_snapshot!(told(&folded(&fixture("pbs/torque/20261123"))));
 }
 
 #[test]

@@ -5,9 +5,10 @@
 //! cannot be otherwise, and is counted: `sacct` text whose next line is torn. The row before the tear is set aside for what follows
 //! it, so that a file that ends in between shows it: with its own bytes, never with others.
 
-use super::fuzzed::{conserved, moved, pbs, sacct, text_of};
+use super::fuzzed::folded::{Folded, Folding};
+use super::fuzzed::{self, conserved, moved, sacct, text_of};
 use super::sacct::{fixture, strict};
-use parsers::pbs::{Events, Reader};
+use parsers::pbs::{self, Events, Reader};
 use parsers::sacct::{Framing, Layout, Options};
 use parsers::{Frame, Reason, Run};
 use std::collections::{BTreeSet, HashSet};
@@ -120,17 +121,17 @@ fn sacct_text(path: &str) -> Vec<usize> {
     check_sacct(path, &text, &strict(&text))
 }
 
-/// The frames of a log from somewhere on.
-fn last_frames(head: &[u8], from: usize) -> Vec<Frame<'_>> {
-    let (mut events, mut frames) = (Events::default(), Vec::new());
-    Reader::default().frames(head, from..head.len(), true, &mut events, &mut |frame| frames.push(frame));
-    frames
-}
-
 fn pbs_logs(paths: &[&str]) {
     for path in paths {
         let log = fixture(path);
-        assert_eq!(check(path, &log, pbs::frames, last_frames), NONE, "{path}");
+        let end = |head, from| {
+            let mut frames = Vec::new();
+            let mut events = Events::default();
+            Reader::default()
+                .frames(head, from..<[u8]>::len(head), true, &mut events, &mut |frame| frames.push(frame));
+            frames
+        };
+        assert_eq!(check(path, &log, fuzzed::pbs::frames, end), NONE, "{path}");
     }
 }
 
@@ -182,4 +183,41 @@ fn openpbs_logs_are_true_wherever_they_are_cut() {
 #[test]
 fn torque_logs_are_true_wherever_they_are_cut() {
     pbs_logs(&["pbs/torque/20261123"]);
+}
+
+/// A log is read up to a cut, and from there on the next time, when it has grown: together they are what is read at once. Cut at the
+/// ends of lines and next to them, with a copy of the state in between as it is kept over the day.
+#[test]
+fn a_log_that_grows_is_folded_as_the_whole() {
+    for path in ["pbs/openpbs/20261101", "pbs/openpbs/20261123", "pbs/torque/20261123"] {
+        let log = fixture(path);
+        let options = pbs::Options::default();
+        let whole = Folding::new(&options, &[usize::MAX], None).file(1, &log);
+        let ends = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+        for at in ends.step_by(37).flat_map(|end| [end - 3, end, end + 1]) {
+            let mut folding = Folding::new(&options, &[1 << 16], None);
+            let mut frames = folding.file(1, &log[..at]);
+            // What is not complete is read again.
+            let cut_off = |folded: &Folded<'_>| matches!(folded, Folded::Frame(Frame::Quarantined(it)) if it.reason == Reason::CutOff);
+            let read = match frames.last() {
+                Some(Folded::Frame(last)) if cut_off(&frames[frames.len() - 1]) => {
+                    let from = text_of(last).1.offset;
+                    frames.pop();
+                    from
+                }
+                _ => at,
+            };
+            folding.save_and_load();
+            let rest = folding.file(1, &log[read..]);
+            assert_eq!(frames.len() + rest.len(), whole.len(), "{path} at {at}");
+            let told = |folded: &Folded<'_>| match folded {
+                Folded::Frame(Frame::Run(run)) => numbers(run),
+                Folded::Frame(frame) => text_of(frame).0.escape_ascii().to_string(),
+                Folded::Repeated { .. } => panic!("{path} at {at}"),
+            };
+            for (found, expected) in frames.iter().chain(&rest).zip(&whole) {
+                assert_eq!(told(found), told(expected), "{path} at {at}");
+            }
+        }
+    }
 }

@@ -113,7 +113,7 @@ pub(crate) fn write_report(
         site: &config.site,
         endpoint,
         at: clock::now(),
-        tally: &night.collected.tally,
+        tally: Some(&night.collected.tally),
         totals: &night.totals,
         items: &night.items,
         remarks: &remarks,

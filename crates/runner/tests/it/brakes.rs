@@ -70,8 +70,9 @@ fn a_night_far_beyond_the_usual_is_held_for_that_resource_alone() {
         "{}",
         dry.stdout
     );
-    for _ in 0..2 {
+    for status in [1, 0] {
         let night = site.run(&["run", "--source", "slurm", "--wait", "20"]);
+        assert_eq!(night.status, status, "held once, and no news of it again: {}", night.stderr);
         assert!(night.stderr.contains("held: above-usual-night"), "{}", night.stderr);
         assert_eq!(loaded(&service, CPU), cpu, "held, and not released by reading it again");
         assert_eq!(loaded(&service, GPU).0, gpu.0 + 1, "nothing else is delayed");

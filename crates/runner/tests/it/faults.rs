@@ -5,10 +5,10 @@
 //! `AMIE_SEEDS=1000` tries more seeds. A seed that fails is printed; put it into `tests/regressions/faults.txt`.
 
 use crate::support::{KEY, Service};
-use amie_usage::{Cancel, Decimal, UsageType};
+use amie_usage::{AdjustmentType, AdjustmentUsageRecord, Cancel, Decimal, UsageType, wire};
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Find, Ledger, Note, Person, Retry, Row, SqliteLedger, State, What};
+use runner::ledger::{Adjustment, Find, Ledger, Note, Person, Retry, Row, SqliteLedger, State, What};
 use runner::nightly::{self, Night};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use usage_sandbox::{Fault, HistoryVersion, RecordFate, Settings};
+use usage_sandbox::{Fault, HistoryVersion, RecordFate, Settings, UsageType as Type};
 
 const CPU: &str = "testhpc-cpu.testsite.access-ci.org";
 const SCRATCH: &str = "scratch.testsite.access-ci.org";
@@ -59,6 +59,8 @@ const UNCLEAR: &[&str] = &[
 ];
 /// Faults of the matrix in one seed.
 const FAULTS: usize = 3;
+/// Credits of a night.
+const CREDITS: u64 = 7;
 /// Owners of storage.
 const OWNERS: u64 = 9;
 const PERSON: Person<'static> = Person { by: "tester", why: "asked the service" };
@@ -109,6 +111,8 @@ struct Site {
     jobs: Vec<Job>,
     /// Quota reports that were written.
     days: u64,
+    /// Credits that were approved.
+    credits: u64,
 }
 
 impl Site {
@@ -163,7 +167,7 @@ owners = "owners.csv"
             .unwrap();
         let owners = (1..=OWNERS).map(|owner| format!("#{owner},tg-{},user{owner}\n", owner % 4));
         write("owners.csv", &format!("owner,project,username\n{}", owners.collect::<String>()));
-        let site = Self { folder, jobs, days: 0 };
+        let site = Self { folder, jobs, days: 0, credits: 0 };
         site.write_jobs();
         site
     }
@@ -196,9 +200,9 @@ owners = "owners.csv"
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    /// Records that are owed.
+    /// Records that are owed: those that can be seen loaded, and those that cannot.
     fn owed(&self) -> (u64, u64) {
-        (self.jobs.len() as u64, self.days * OWNERS)
+        (self.jobs.len() as u64, self.days * OWNERS + self.credits)
     }
 
     /// One night, with a client that waits for an answer no longer than `patience`. `person` acts before it.
@@ -224,8 +228,8 @@ owners = "owners.csv"
         (night, ledger)
     }
 
-    fn quick_night(&self) -> (Night, SqliteLedger) {
-        self.night(Duration::from_millis(400), Duration::from_millis(700), |_| {})
+    fn quick_night(&self, person: impl FnOnce(&mut SqliteLedger)) -> (Night, SqliteLedger) {
+        self.night(Duration::from_millis(400), Duration::from_millis(700), person)
     }
 
     /// The rows of all jobs, by their number.
@@ -239,6 +243,40 @@ owners = "owners.csv"
     }
 }
 
+/// Approves credits, each of another charge.
+fn approve_credits(ledger: &mut SqliteLedger, numbers: std::ops::RangeInclusive<u64>) {
+    let credit = |number: u64| {
+        let record = AdjustmentUsageRecord {
+            adjustment_type: AdjustmentType::Credit,
+            charge: Decimal::new(i128::from(number), 0),
+            start_time: 1_793_500_000,
+            local_project_id: "tg-1".into(),
+            local_record_id: format!("credit-{number}").into(),
+            resource: CPU.into(),
+            username: "user1".into(),
+            comment: None,
+            local_reference: Some(format!("adjust/credit/{number}").into()),
+        };
+        let mut payload = Vec::new();
+        wire::render_adjustment(&record, &mut payload).unwrap();
+        Adjustment {
+            key: format!("adjust/credit/{number}"),
+            resource: CPU.into(),
+            local_record_id: format!("credit-{number}"),
+            start: record.start_time,
+            username: "user1".into(),
+            project: "tg-1".into(),
+            charge: record.charge,
+            payload,
+            refunds: None,
+            file: "".into(),
+            line: 0,
+        }
+    };
+    let credits: Vec<_> = numbers.map(credit).collect();
+    assert_eq!(ledger.adjust(&credits, PERSON, runner::clock::now()).unwrap(), credits.len() as u64);
+}
+
 /// Every version that the service ever took of the jobs, by job number.
 fn versions(service: &Service) -> BTreeMap<u64, Vec<(Decimal, RecordFate)>> {
     let known = |version: &HistoryVersion| (version.charge.parse().unwrap(), version.fate);
@@ -246,7 +284,7 @@ fn versions(service: &Service) -> BTreeMap<u64, Vec<(Decimal, RecordFate)>> {
         .state()
         .history
         .iter()
-        .filter(|history| history.resource == CPU)
+        .filter(|history| history.usage_type == Type::Compute)
         .map(|history| {
             (history.local_record_id.parse().unwrap(), history.versions.iter().map(known).collect())
         })
@@ -280,12 +318,13 @@ fn nothing_is_claimed_that_is_not_true(site: &Site, ledger: &SqliteLedger, servi
     assert_eq!(ledger.verify().unwrap(), [], "the ledger's own invariants");
 }
 
-/// What a person does who looks at the service: storage that may have arrived has, or has not; the rest goes again.
+/// What a person does who looks at the service: storage and credits that may have arrived have, or have not; the rest
+/// goes again.
 fn look_after(ledger: &mut SqliteLedger, service: &Service) {
     let now = runner::clock::now();
     let state = service.state();
     for row in ledger.troubled(State::Unknown, "", 1000).unwrap() {
-        if row.usage_type == UsageType::Storage {
+        if row.usage_type != UsageType::Compute {
             let id = &row.wanted.as_ref().unwrap().identity.local_record_id;
             let arrived =
                 state.loaded.iter().chain(&state.queued).any(|record| record.local_record_id == *id);
@@ -301,7 +340,7 @@ fn look_after(ledger: &mut SqliteLedger, service: &Service) {
 fn all_is_as_owed(site: &Site, night: &Night, ledger: &SqliteLedger, service: &Service) {
     let state = service.state();
     let mut loaded: Vec<(u64, Decimal)> = Vec::new();
-    for record in state.loaded.iter().filter(|record| record.resource == CPU) {
+    for record in state.loaded.iter().filter(|record| record.usage_type == Type::Compute) {
         loaded.push((record.local_record_id.parse().unwrap(), record.charge.parse().unwrap()));
     }
     loaded.sort();
@@ -327,7 +366,11 @@ fn all_is_as_owed(site: &Site, night: &Night, ledger: &SqliteLedger, service: &S
     let mut stored: Vec<Decimal> = stored.map(|record| record.charge.parse().unwrap()).collect();
     stored.sort();
     assert_eq!(stored, owed, "storage: {:?}", night.items);
-    // Storage cannot be seen loaded.
+    let credits = state.loaded.iter().filter(|record| record.usage_type == Type::Adjustment);
+    let mut credits: Vec<u64> = credits.map(|record| record.charge.parse().unwrap()).collect();
+    credits.sort_unstable();
+    assert_eq!(credits, (1..=site.credits).collect::<Vec<_>>(), "credits: {:?}", night.items);
+    // Storage and adjustments cannot be seen loaded.
     let states = &night.totals.states;
     assert_eq!(
         site.owed(),
@@ -375,9 +418,10 @@ fn try_seed(seed: u64) -> Vec<(&'static str, &'static str)> {
             service.sandbox().inject("refuse@post LocalRecordID=107=no such user".parse().unwrap());
         }
     }
-    let unclear = format!("{}@post{}", random.of(UNCLEAR), random.of(&["%30", "%60", "#3-5", "#6-8"]));
+    let unclear = format!("{}@post{}", random.of(UNCLEAR), random.of(&["%30", "%60", "#3-6", "#6-9"]));
     service.sandbox().inject(unclear.parse().unwrap());
-    let (_, ledger) = site.quick_night();
+    let (_, ledger) = site.quick_night(|ledger| approve_credits(ledger, 1..=CREDITS));
+    site.credits = CREDITS;
     nothing_is_claimed_that_is_not_true(&site, &ledger, &service);
     drop(ledger);
     for job in &mut site.jobs {
@@ -388,7 +432,8 @@ fn try_seed(seed: u64) -> Vec<(&'static str, &'static str)> {
     site.jobs.extend(jobs(116..120, &mut random));
     site.write_jobs();
     site.write_report();
-    let (_, ledger) = site.quick_night();
+    let (_, ledger) = site.quick_night(|ledger| approve_credits(ledger, CREDITS + 1..=2 * CREDITS));
+    site.credits = 2 * CREDITS;
     nothing_is_claimed_that_is_not_true(&site, &ledger, &service);
     drop(ledger);
     let left = service.state().faults;
@@ -405,7 +450,7 @@ fn try_seed(seed: u64) -> Vec<(&'static str, &'static str)> {
     }
     // What was delayed for longest loads now, be it an older version; the last night looks at that.
     service.settle();
-    let (night, ledger) = site.quick_night();
+    let (night, ledger) = site.quick_night(|_| {});
     all_is_as_owed(&site, &night, &ledger, &service);
     armed.into_iter().map(|(pair, _)| pair).collect()
 }

@@ -12,6 +12,8 @@ mod demo;
 mod documents;
 /// `explain`: every fate, with the input and without.
 mod explain;
+/// Failures by their words, acknowledged after they are noted; the report page.
+mod failed;
 /// The fault matrix: every fault on every call.
 mod faults;
 /// Documents of `sacct --json`: whole, torn, refused, from a pipe, in blocks.

@@ -382,6 +382,27 @@ fn explain_shows_the_phases_and_the_records_that_they_come_from() {
 }
 
 #[test]
+fn explain_knows_what_was_carried_out_of_files_that_are_gone() {
+    let service = Service::start(Settings::default());
+    let site = site("core_hours * 3600", "group");
+    site.configure("https://usage.example.org/api", &service.url());
+    let log = std::fs::read_to_string(fixtures().join("pbs/openpbs/20261123")).unwrap();
+    let (first, second) = halves(&log, 436);
+    site.write("logs/20261123", &first);
+    site.run(&["run", "--wait", "20"]);
+    std::fs::remove_file(site.path("logs/20261123")).unwrap();
+    site.write("logs/20261124", &second);
+    site.run(&["run", "--wait", "20"]);
+    // The E of 110 is the first line of what is left.
+    let said = site.run(&["explain", "110"]);
+    for wanted in ["20261124:1 (pbs)", "20 s on 6 cores, 3 nodes", "22 s on 2 cores, 1 node", "= 244"] {
+        assert!(said.stdout.contains(wanted), "{wanted}: {}{}", said.stdout, said.stderr);
+    }
+    assert!(!said.stdout.contains("u: nodes were released"), "{}", said.stdout);
+    assert!(loaded(&service).iter().any(|record| record[1] == "110.pbssrv" && record[3] == "244"));
+}
+
+#[test]
 fn a_held_run_in_phases_keeps_them_until_its_project_is_known() {
     let service = Service::start(Settings::default());
     let site = site("core_hours * 3600", "group");

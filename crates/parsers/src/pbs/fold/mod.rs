@@ -103,6 +103,8 @@ struct Outcome {
     amendment: Amendment,
     /// Nodes were released in this run or an earlier one of its job.
     released: bool,
+    /// Nodes may have been, before the log begins or where it has a hole.
+    unsure: bool,
     /// See [`EndedRun::marks`].
     marks: Box<[u64]>,
 }
@@ -229,7 +231,7 @@ impl Fold {
             return;
         };
         if open.waits {
-            next.released_before = open.released_before;
+            (next.released_before, next.torn) = (open.released_before, open.torn);
         } else if open.has_begun_with(started) {
             return; // read before
         } else if open.goes_on_with(started) {
@@ -367,13 +369,14 @@ impl Fold {
         } else {
             self.outcome(id, ran, anchor, other)
         };
-        let Outcome { amendment, released, marks } = outcome;
+        let Outcome { amendment, released, unsure, marks } = outcome;
         let amended = amendment != Amendment::default();
         let ended = EndedRun { start: ran.start, number: ran.number, fingerprint, file, amended, marks };
         self.ended.insert(id.into(), ended);
-        if ran.rerun && released {
+        if ran.rerun && (released || (unsure && ran.may_release)) {
             // The server goes on subtracting from later runs.
-            let next = Open { waits: true, released_before: true, ..Open::unseen(self.tears) };
+            let next =
+                Open { waits: true, released_before: released, torn: unsure, ..Open::unseen(self.tears) };
             self.insert(id.into(), next);
         }
         amended.then(|| Changed::Amended(Box::new(amendment)))
@@ -395,7 +398,8 @@ impl Fold {
         count(&mut self.counts.from_checkpoint, open.was_restarted());
         let released = earlier || open.has_releases();
         let marks = EndedRun::marks_of(&open.marks);
-        let mut outcome = Outcome { released, marks, ..Outcome::default() };
+        let unsure = !self.is_whole(&open);
+        let mut outcome = Outcome { released, unsure, marks, ..Outcome::default() };
         outcome.amendment.assigned = open.assigned.as_deref().copied();
         let judged = if ended_before {
             Err(Finding::EndedTwice)
@@ -411,6 +415,11 @@ impl Fold {
         outcome
     }
 
+    /// True if no record of the run can have been missed.
+    fn is_whole(&self, open: &Open) -> bool {
+        open.seen && !open.torn && open.tears == self.tears
+    }
+
     fn judge(
         &mut self,
         open: &Open,
@@ -419,7 +428,7 @@ impl Fold {
         released_before: bool,
         amendment: &mut Amendment,
     ) -> Result<(), Finding> {
-        let whole = open.seen && !open.torn && open.tears == self.tears;
+        let whole = self.is_whole(open);
         let from = match open.began {
             Some(began) if whole && !open.was_restarted() => began,
             _ => ran.start,

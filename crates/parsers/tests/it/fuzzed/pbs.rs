@@ -1,8 +1,9 @@
 //! Any bytes as a PBS accounting log, and any text in the places of a record that users write.
 
+use super::folded::{Folded, Folding};
 use super::{conserved, moved, newlines, same, text_of};
-use parsers::pbs::{Events, Reader, cut, last_record};
-use parsers::{Frame, Run};
+use parsers::pbs::{Events, Fold, FoldOptions, Options, Reader, cut, last_record};
+use parsers::{Finding, Frame, Kind, Run};
 use std::sync::LazyLock;
 
 /// A record of OpenPBS and one of TORQUE, whose account is `lab7`.
@@ -42,12 +43,51 @@ fn log(log: &[u8], sizes: &[usize]) {
     let whole = frames(log);
     conserved(whole.iter().map(text_of), log);
     same(&in_blocks(log, sizes), &whole);
+    folds(log, sizes);
     for frame in &whole {
         let Frame::Run(run) = frame else { continue };
         assert!(matches!(&**run.state_text, b"E" | b"R"), "{run:?}");
         assert!(run.user.is_some() && run.end.is_some(), "{run:?}");
         assert!(run.finding.is_some() || run.start.is_none_or(|start| Some(start) <= run.end), "{run:?}");
     }
+}
+
+/// What the fold makes of a log does not depend on its blocks, nor on where its state was saved and loaded; the log read a second
+/// time has no run that the first had not, but what a torn end set aside. Bytes as a saved state are refused, or are one.
+fn folds(log: &[u8], sizes: &[usize]) {
+    let options = Options::default();
+    let mut whole = Folding::new(&options, &[usize::MAX], None);
+    let mut blocks = Folding::new(&options, sizes, Some(2));
+    let first = whole.file(1, log);
+    assert!(first == blocks.file(1, log), "{}", log.escape_ascii());
+    assert_eq!(whole.fold.open_runs(), blocks.fold.open_runs());
+    for folded in &first {
+        let Folded::Frame(Frame::Run(run)) = folded else { continue };
+        if !run.phases.is_empty() {
+            assert_eq!(run.elapsed, Some(run.phases.iter().map(|phase| phase.seconds).sum()), "{run:?}");
+            let span = run.end.zip(run.start).map_or(0, |(end, start)| end.abs_diff(start));
+            assert!(run.elapsed <= Some(span) || run.finding.is_some() || has_restarts(&whole), "{run:?}");
+        }
+    }
+    let second = whole.file(2, log);
+    assert_eq!(first.len(), second.len());
+    for (one, two) in first.iter().zip(&second) {
+        match (one, two) {
+            (Folded::Frame(Frame::Run(run)), Folded::Frame(Frame::Run(again))) => {
+                // Arrays as a whole, and what no server can have written, are not remembered.
+                let remembered = run.kind == Kind::Run && run.finding != Some(Finding::DateDisagrees);
+                assert!(!remembered, "{run:?}\n{again:?}");
+            }
+            (Folded::Frame(Frame::Run(_)) | Folded::Repeated { .. }, Folded::Repeated { .. }) => {}
+            (one, two) => assert!(one == two, "{one:?}\n{two:?}"),
+        }
+    }
+    let _ = Fold::load(log, &FoldOptions::default());
+}
+
+/// A run goes on over a restart of the server, its start does not.
+fn has_restarts(folding: &Folding) -> bool {
+    folding.fold.counts().server_restarts > 0
 }
 
 /// Whatever an account holds, short of the start of a record: the run is read with its true values or not at all.
@@ -80,8 +120,9 @@ fn begins_a_record(text: &[u8]) -> bool {
 
 /// The frames of a whole log.
 pub(crate) fn frames(log: &[u8]) -> Vec<Frame<'_>> {
-    let (mut events, mut frames) = (Events::default(), Vec::new());
-    Reader::default().frames(log, 0..log.len(), true, &mut events, &mut |frame| frames.push(frame));
+    let mut frames = Vec::new();
+    Reader::default()
+        .frames(log, 0..log.len(), true, &mut Events::default(), &mut |frame| frames.push(frame));
     frames
 }
 

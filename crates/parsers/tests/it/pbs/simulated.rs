@@ -203,7 +203,7 @@ fn simulate(jobs: &[Job], server: &str) -> Simulated {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_run_used_what_it_was_seen_to_use(

@@ -395,3 +395,75 @@ fn empty_lines_between_records_are_blank() {
     assert_eq!(words(log.as_bytes()), ["run 1.srv", "blank", "blank", "run 1.srv"]);
     assert_eq!(word(&frames(log.replace('\n', "\r\n").as_bytes())[0]), "run 1.srv");
 }
+
+#[test]
+fn servers_of_other_generations_are_read_by_the_same_rules() {
+    // OpenPBS of 2006, with hosts behind `neednodes`; TORQUE 2: an `S` without what was asked for, `A` empty, `D` without a key.
+    let old = b"\
+09/16/2006 00:33:04;S;7.lq.example.org;user=ann group=lq account=lattice jobname=tp queue=workq ctime=1158384782 qtime=1158384782 etime=1158384782 start=1158384784 exec_host=p12/0+p13/0 Resource_List.neednodes=p12+p13 Resource_List.nodect=2 Resource_List.nodes=2 Resource_List.walltime=00:20:00\n\
+10/27/2008 15:44:07;S;8.tq.example.org;user=eve group=eu jobname=STDIN queue=eu ctime=1225115373 qtime=1225115373 etime=1225115373 start=1225118647 owner=eve@i2.example.org exec_host=c24.example.org/2\n\
+10/27/2008 20:55:45;A;9.tq.example.org;\n\
+10/27/2008 21:03:20;D;10.tq.example.org;eve@euhost\n";
+    assert_eq!(words(old), ["S", "S", "A", "D"]);
+    // PBS Pro 9 on a Cray: groups may be `-default-`, accounts are not quoted, queues hold colons.
+    let cray = "08/12/2008 00:04:14;E;11.ct;user=mia group=-default- account=e7-DQ jobname=fe.pbs queue=par:n32_12h ctime=1218451557 \
+                qtime=1218451557 etime=1218451557 start=1218454455 exec_host=nid7/17 exec_vnode=(login2:ncpus=1) \
+                Resource_List.mpparch=XT Resource_List.mppnppn=2 Resource_List.mppwidth=48 Resource_List.ncpus=1 \
+                Resource_List.nodect=1 Resource_List.place=pack Resource_List.select=1 Resource_List.walltime=12:00:00 session=26 \
+                alt_id=2501 end=1218495854 Exit_status=0 resources_used.cpupercent=0 resources_used.cput=00:00:00 \
+                resources_used.mem=6200kb resources_used.ncpus=1 resources_used.vmem=36kb resources_used.walltime=11:30:00\n";
+    let read = run(cray);
+    assert_eq!((read.cores, read.nodes, read.elapsed), (Some(48), Some(24), Some(41_400)));
+    assert_eq!(read.group.unwrap(), "-default-");
+    // TORQUE 6 with keys in another order of its own, a site's PBS of 2025 with resources of its own.
+    let torque = "04/05/2017 13:06:53;E;12.tq6.example.org;user=vsc1 group=vsc1 jobname=STDIN queue=short ctime=1491390300 \
+                  qtime=1491390300 etime=1491390300 start=1491390307 owner=vsc1@gw.example.org exec_host=a1.ex/0-1+a3.ex/0-1 \
+                  Resource_List.nodes=a1.ex:ppn=2+a3.ex:ppn=2 Resource_List.vmem=4224531456b Resource_List.nodect=2 \
+                  Resource_List.neednodes=a1.ex:ppn=2+a3.ex:ppn=2 Resource_List.nice=0 session=15 total_execution_slots=4 \
+                  unique_node_count=2 end=1491390413 Exit_status=0 resources_used.cput=0 resources_used.energy_used=0 \
+                  resources_used.mem=55048kb resources_used.vmem=92488kb resources_used.walltime=00:01:44\n";
+    assert_eq!((run(torque).cores, run(torque).nodes, run(torque).elapsed), (Some(4), Some(2), Some(104)));
+    let site = "04/16/2025 10:19:48;E;13.cs-pbs;user=vic group=cs account=\"SC01\" project=_pbs_project_default jobname=v queue=vis \
+                ctime=1744817013 qtime=1744817013 etime=1744817013 start=1744817058 exec_host=c15/3 \
+                exec_vnode=(c15:ncpus=1:ngpus=1:mem=10485760kb) Resource_List.gpu_type=gp100 Resource_List.job_priority=premium \
+                Resource_List.mps=0 Resource_List.ncpus=1 Resource_List.ngpus=1 Resource_List.nodect=1 Resource_List.nvpus=0 \
+                Resource_List.place=scatter Resource_List.select=1:ncpus=1:ngpus=1:os=suse:ompthreads=1 session=45 end=1744820388 \
+                Exit_status=271 resources_used.cput=00:02:56 resources_used.walltime=00:55:26 eligible_time=00:00:48 run_count=1\n";
+    let read = run(site);
+    assert_eq!((read.gpus, read.mem_bytes, read.signal), (Some(1), Some(10 << 30), Some(15)));
+    assert_eq!(
+        (read.resource(b"job_priority").unwrap(), read.resource(b"mps").unwrap()),
+        ("premium".into(), "0".into())
+    );
+}
+
+#[test]
+fn gpus_have_the_name_that_a_site_gave_them() {
+    let log = E.replace("(n01:ncpus=2)", "(n01:ncpus=2:naccelerators=4:ngpus=1)");
+    let of = |names: &[&str]| {
+        let mut options = parsers::pbs::Options::default();
+        options.gpu_resources = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut gpus = None;
+        let (text, mut events) = (log.as_bytes(), parsers::pbs::Events::default());
+        parsers::pbs::Reader::new(&options).frames(text, 0..text.len(), true, &mut events, &mut |frame| {
+            if let Frame::Run(run) = frame {
+                gpus = run.gpus;
+            }
+        });
+        gpus
+    };
+    assert_eq!(
+        (of(&["ngpus"]), of(&["naccelerators"]), of(&["naccelerators", "ngpus"])),
+        (Some(1), Some(4), Some(5))
+    );
+}
+
+#[test]
+fn every_letter_is_counted_and_so_is_any_other() {
+    let mut log = String::new();
+    for letter in "QSsCTDALMucearzUYBFKkPpdfgZ".chars() {
+        log += &format!("11/23/2026 02:29:41;{letter};1.srv;\n");
+    }
+    let expected: Vec<_> = "QSsCTDALMucearzUYBFKkPpdfgZ".chars().map(String::from).collect();
+    assert_eq!(words(log.as_bytes()), expected);
+}
