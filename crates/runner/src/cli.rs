@@ -409,6 +409,32 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
+    /// Forget the texts of questions that were closed long ago, and give unused space back. What was sent stays for ever.
+    Compact {
+        /// Keep what was closed in the last so many days.
+        #[arg(long, value_name = "DAYS", default_value_t = 400)]
+        keep_days: u32,
+        /// Write the counts as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take over what another program sent before, so that it is not sent again: from a table, or from the service.
+    ImportSent {
+        /// CSV with resource, local_record_id, submit_time, charge; optional usage_type, username, project, loaded_time.
+        #[arg(required_unless_present = "from_service", conflicts_with = "from_service")]
+        table: Option<PathBuf>,
+        /// Ask the service for what it has loaded for this site instead (compute records).
+        #[arg(long)]
+        from_service: bool,
+        /// With --from-service: only what was loaded on this day (in site.timezone) or later.
+        #[arg(long, value_name = "DATE", requires = "from_service")]
+        since: Option<NaiveDate>,
+        #[command(flatten)]
+        decision: Decision,
+        /// Write the counts as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// From when on the runs of each resource are sent; or, with a resource, send what was withheld since an earlier date.
     GoLive {
         /// AMIE resource name.

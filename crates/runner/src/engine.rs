@@ -187,7 +187,7 @@ pub fn transform<E: Send>(
 }
 
 /// Maps everything and hands out what `make`'s collectors keep of each block, in input order. `folding`: what was carried to where
-/// the source's first file begins (see [`take_up`]).
+/// the source's first file begins (see `take_up`).
 ///
 /// # Errors
 /// Whatever `emit` answers.

@@ -16,6 +16,7 @@ pub mod exit;
 pub mod explain;
 pub mod export;
 pub mod failures;
+pub mod import;
 pub mod input;
 pub mod ledger;
 pub mod nightly;

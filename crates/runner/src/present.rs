@@ -310,6 +310,10 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    if ingested.adopted > 0 {
+        text +=
+            &format!("  {} record(s) that were imported as sent before: not sent again\n", ingested.adopted);
+    }
     if ingested.withheld > 0 {
         text += &format!(
             "  {} record(s) of what ended before go-live: recorded, and not sent\n",

@@ -72,7 +72,7 @@ pub fn cut(text: &[u8]) -> usize {
     frame::cut(text)
 }
 
-/// Start of the last record of a block: what of it to put in front of the next one, for [`Reader::read`] to look at.
+/// Start of the last record of a block: what of it to put in front of the next one, for [`Reader::frames`] to look at.
 ///
 /// ```
 /// let block = b"11/23/2026 02:31:29;D;1.s;requestor=a\n11/23/2026 02:31:30;D;2.s;requestor=a\n\n";

@@ -2,12 +2,15 @@
 
 use crate::cli::{Decision, ExportForm, Exported, LedgerAction, LedgerArgs};
 use crate::present::{self, Failure, escape, say};
+use amie_usage::{CallError, Client, LoadedQuery, UsageType};
 use chrono::NaiveDate;
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::export::{ExportError, Form, Subject, export};
-use runner::ledger::{Fault, GoLive, Ledger, LedgerError, Person};
+use runner::import::{TableError, each_record};
+use runner::ledger::{Fault, GoLive, Imported, Ledger, LedgerError, Person, SentRecord};
+use runner::nightly;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -19,6 +22,10 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<Exit, Failure> {
         LedgerAction::Verify { json } => verify(&config, *json),
         LedgerAction::GoLive { resource: Some(resource), from: Some(from), decision, .. } => {
             go_live(&config, resource, *from, decision)
+        }
+        LedgerAction::Compact { keep_days, json } => compact(&config, *keep_days, *json),
+        LedgerAction::ImportSent { table, since, decision, json, .. } => {
+            import_sent(&config, table.as_deref(), *since, decision, *json)
         }
         LedgerAction::GoLive { json, .. } => list_go_live(&config, *json),
         LedgerAction::Export { what, format, output } => write(&config, *what, *format, output.as_deref()),
@@ -122,6 +129,139 @@ fn go_live(config: &Config, resource: &str, from: NaiveDate, decision: &Decision
     ledger.set_go_live(resource, Some(time), Person { by: &by, why: &why }, clock::now())?;
     println!("what ended on {from} or later is sent when its source is read again");
     Ok(Exit::Well)
+}
+
+fn compact(config: &Config, keep_days: u32, json: bool) -> Result<Exit, Failure> {
+    let size = || std::fs::metadata(&config.ledger).map_or(0, |file| file.len());
+    let mut ledger = super::writer(config)?;
+    let before = size();
+    let closed_before = clock::now().saturating_sub(i64::from(keep_days).saturating_mul(86_400));
+    let done = ledger.compact(closed_before)?;
+    let after = size();
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({ "holds": done.holds, "texts": done.texts, "bytes_before": before, "bytes_after": after })
+        );
+    } else {
+        println!(
+            "forgot the text of {} closed hold(s) and {} closed quarantined text(s); {before} bytes before, {after} after",
+            done.holds, done.texts
+        );
+    }
+    Ok(Exit::Well)
+}
+
+/// Records that are taken over in one transaction.
+const TOGETHER: usize = 1_000;
+
+fn import_sent(
+    config: &Config,
+    table: Option<&Path>,
+    since: Option<NaiveDate>,
+    decision: &Decision,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let (by, why) = super::decision(decision)?;
+    let person = Person { by: &by, why: &why };
+    let api = super::run::api(config)?;
+    let open = || nightly::open_ledger(config, &api.url);
+    let (sum, incomplete) = match table {
+        Some(path) => {
+            let opened = || File::open(path).map_err(|error| Failure::file(path, error));
+            let named = |error: TableError| Failure::Usage(format!("{}: {error}", path.display()));
+            // All of it is understood before any of it is taken over.
+            each_record(opened()?, |_| {}).map_err(named)?;
+            let mut ledger = open()?;
+            let origin = path.display().to_string();
+            let mut sum = Imported::default();
+            let mut page = Vec::new();
+            let mut failed = None;
+            let mut take =
+                |page: &mut Vec<SentRecord>| match ledger.import_sent(page, &origin, person, clock::now()) {
+                    Ok(report) => {
+                        sum.imported += report.imported;
+                        sum.known += report.known;
+                        page.clear();
+                    }
+                    Err(error) => failed = Some(error),
+                };
+            each_record(opened()?, |record| {
+                page.push(record);
+                if page.len() >= TOGETHER {
+                    take(&mut page);
+                    page.clear();
+                }
+            })
+            .map_err(named)?;
+            take(&mut page);
+            match failed {
+                Some(error) => return Err(error.into()),
+                None => (sum, 0),
+            }
+        }
+        None => {
+            let since = since.and_then(|date| clock::day_begins(date, config.timezone));
+            let key = nightly::api_key(&api.key).map_err(Failure::Usage)?;
+            let client = nightly::client(config, api, key).map_err(Failure::Usage)?;
+            super::runtime()?.block_on(from_service(&client, &mut open()?, since, person))?
+        }
+    };
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({ "imported": sum.imported, "known": sum.known, "incomplete": incomplete })
+        );
+    } else {
+        println!("{} imported, {} known before", sum.imported, sum.known);
+    }
+    if incomplete > 0 {
+        say(format_args!(
+            "{incomplete} record(s) came without submit time or charge: they are not imported, and would be sent"
+        ));
+        return Ok(Exit::Attention);
+    }
+    Ok(Exit::Well)
+}
+
+/// Takes over everything that the service shows as loaded; and how many records it does not say enough of.
+async fn from_service(
+    client: &Client,
+    ledger: &mut dyn Ledger,
+    since: Option<i64>,
+    person: Person<'_>,
+) -> Result<(Imported, u64), Failure> {
+    let mut pages = client.loaded_pages(LoadedQuery { min_loaded_time: since, ..LoadedQuery::default() });
+    let (mut sum, mut incomplete) = (Imported::default(), 0);
+    loop {
+        let page = pages.next().await.map_err(|error| match error {
+            CallError::KeyRefused { .. } => Failure::Usage(error.to_string()),
+            error => Failure::Unreachable(format!("GET /usage/loaded: {error}; run again")),
+        })?;
+        let Some(page) = page else { return Ok((sum, incomplete)) };
+        incomplete += page.unreadable;
+        let mut records = Vec::with_capacity(page.records.len());
+        for loaded in page.records {
+            let (Some(submit), Some(charge)) = (loaded.submit_time, loaded.charge) else {
+                incomplete += 1;
+                continue;
+            };
+            records.push(SentRecord {
+                usage_type: UsageType::Compute,
+                resource: loaded.resource,
+                local_record_id: loaded.local_record_id,
+                submit,
+                charge,
+                username: String::new(),
+                project: String::new(),
+                loaded_at: loaded.loaded_time,
+                line: 0,
+            });
+        }
+        let report = ledger.import_sent(&records, "GET /usage/loaded", person, clock::now())?;
+        sum.imported += report.imported;
+        sum.known += report.known;
+    }
 }
 
 fn write(

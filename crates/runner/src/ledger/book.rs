@@ -2,14 +2,14 @@
 
 use super::core::session::{Blobs, Session};
 use super::core::{
-    adjust, brake, confirm, go_live, ingest, moving, news, people, query, send, verify, watch,
+    adjust, brake, confirm, go_live, import, ingest, moving, news, people, query, send, verify, watch,
 };
 use super::store::{Holding, Purpose, Store};
 use super::{
-    Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Confirmed, Entry,
-    Fault, Find, GoLive, Group, Hold, HoldEnd, Ingested, LeaseRequest, Leased, Ledger, LedgerError, List,
-    Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Reviewed, Row,
-    Settled, Sighting, State, Totals,
+    Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Compacted, Confirmed,
+    Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased, Ledger,
+    LedgerError, List, Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing,
+    Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
@@ -183,6 +183,27 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
         self.change(|session| people::close_quarantine(session, ids, person, now))
+    }
+
+    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError> {
+        let compacted = self.change(|session| {
+            Ok(Compacted {
+                holds: session.store.forget_closed_holds(closed_before)?,
+                texts: session.store.forget_closed_texts(closed_before)?,
+            })
+        })?;
+        self.store.shrink().map_err(|fail| self.store.explain(fail))?;
+        Ok(compacted)
+    }
+
+    fn import_sent(
+        &mut self,
+        records: &[SentRecord],
+        origin: &str,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<Imported, LedgerError> {
+        self.change(|session| import::import(session, records, origin, person, now))
     }
 
     fn keep_go_live(

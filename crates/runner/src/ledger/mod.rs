@@ -78,6 +78,11 @@
 //! What ended before its resource's go-live is recorded as *superseded*, by an event `withheld`, and never owed. The date
 //! in force is kept here: the configuration moves it forward only, a person moves it back.
 //!
+//! # What another program sent
+//!
+//! [`Ledger::import_sent`] keeps it as *loaded* under keys of its own, `imported/...`, which hold the wire identities. The first
+//! run that maps to such an identity takes it over (`imported`), and the other row is superseded (`adopted`).
+//!
 //! # Time
 //!
 //! Nothing in here reads a clock: `now` is epoch seconds from the caller.
@@ -464,6 +469,26 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn go_live(&self, resource: &str) -> Result<Option<i64>, LedgerError>;
 
+    /// Lets go of what only closed questions needed, where they were closed before a time, and gives unused space back.
+    /// Rows, identities, digests and events stay for ever.
+    ///
+    /// # Errors
+    /// Where the store fails; what was forgotten by then stays so.
+    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError>;
+
+    /// Takes over what another program sent: it counts as loaded, and a run that maps to its identity is not sent again.
+    /// `origin` says where this is known from.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn import_sent(
+        &mut self,
+        records: &[SentRecord],
+        origin: &str,
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<Imported, LedgerError>;
+
     /// What happened that needs a person, and that no run has reported yet: also what a run that died had found.
     ///
     /// # Errors
@@ -750,6 +775,47 @@ pub struct Person<'a> {
     pub why: &'a str,
 }
 
+/// What a ledger has let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compacted {
+    /// Closed holds whose run and record were forgotten.
+    pub holds: u64,
+    /// Closed quarantined texts whose bytes were forgotten.
+    pub texts: u64,
+}
+
+/// A record that another program sent, and that is with the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentRecord {
+    /// Its type.
+    pub usage_type: UsageType,
+    /// Wire identity, first part: AMIE resource name.
+    pub resource: String,
+    /// Wire identity, second part.
+    pub local_record_id: String,
+    /// Wire identity, third part, epoch seconds.
+    pub submit: i64,
+    /// The charge that was sent.
+    pub charge: Decimal,
+    /// AMIE login; empty where it is not known.
+    pub username: String,
+    /// AMIE project; empty where it is not known.
+    pub project: String,
+    /// When it was loaded, epoch seconds.
+    pub loaded_at: Option<i64>,
+    /// Where it was found: its line, from 1.
+    pub line: u64,
+}
+
+/// What became of records that another program sent. Each is in exactly one count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Imported {
+    /// Taken over: never sent again.
+    pub imported: u64,
+    /// The ledger knew their identity before.
+    pub known: u64,
+}
+
 /// From when on the runs of a resource are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoLive {
@@ -794,6 +860,8 @@ pub struct Ingested {
     pub held_again: u64,
     /// Waived by a person.
     pub waived: u64,
+    /// New rows of what another program had sent: nothing to send.
+    pub adopted: u64,
     /// Recorded and not to be sent: they ended before their resource's go-live.
     pub withheld: u64,
     /// Texts quarantined for the first time.

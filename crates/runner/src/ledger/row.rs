@@ -363,7 +363,8 @@ impl Row {
         );
         must(!self.taken || self.sent.is_some(), "taken, yet never sent");
         must(self.sent.is_none_or(|sent| sent.version <= self.version), "sent version above the newest");
-        must(self.sent.is_none() || self.batch.is_some(), "sent, yet in no batch");
+        // What another program sent was in no batch of ours.
+        must(self.sent.is_none() || self.batch.is_some() || self.taken, "sent, yet in no batch");
         match state {
             State::Sending => must(self.sent.is_some(), "sending nothing"),
             State::Unknown | State::Accepted | State::Loaded | State::Failed => {

@@ -45,6 +45,10 @@ pub enum Event {
     Zeroed,
     /// It ended before its resource's go-live, and nothing was sent.
     Withheld,
+    /// Another program had sent it, and it is with the service.
+    Imported,
+    /// The run that it was made of took an imported record over.
+    Adopted,
     /// A sender took it.
     Leased,
     /// The service queued it.
@@ -126,6 +130,7 @@ impl State {
             Event::Recorded => Ok(Self::Pending),
             Event::Held => Ok(Self::Held),
             Event::Withheld => Ok(Self::Superseded),
+            Event::Imported => Ok(Self::Loaded),
             _ => Err(IllegalEvent { state: None, event }),
         }
     }
@@ -150,6 +155,10 @@ impl State {
             (Self::Pending, Event::Zeroed | Event::Withheld) => Ok(Self::Superseded),
             (Self::Pending, Event::Restated) => Ok(Self::Pending),
             (Self::Pending, Event::Leased) => Ok(Self::Sending),
+
+            // Nothing of it was ever sent from here, and the service has it all the same.
+            (Self::Held | Self::Pending | Self::Superseded, Event::Imported) => Ok(Self::Loaded),
+            (Self::Loaded, Event::Adopted) => Ok(Self::Superseded),
 
             // What is on the wire stays what it is; the newer version waits behind it.
             (Self::Sending, Event::Restated) => Ok(Self::Sending),
@@ -198,7 +207,7 @@ impl fmt::Display for State {
 
 impl Event {
     /// All events, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Recorded,
         Self::Held,
         Self::Released,
@@ -206,6 +215,8 @@ impl Event {
         Self::Restated,
         Self::Zeroed,
         Self::Withheld,
+        Self::Imported,
+        Self::Adopted,
         Self::Leased,
         Self::Accepted,
         Self::Refused,
@@ -231,6 +242,8 @@ impl Event {
             Self::Restated => "restated",
             Self::Zeroed => "zeroed",
             Self::Withheld => "withheld",
+            Self::Imported => "imported",
+            Self::Adopted => "adopted",
             Self::Leased => "leased",
             Self::Accepted => "accepted",
             Self::Refused => "refused",
@@ -257,6 +270,8 @@ impl Event {
             Self::Restated => "ingest: there is a newer version",
             Self::Zeroed => "ingest: zero charge now, and the service never took anything",
             Self::Withheld => "ingest: it ended before its resource\'s go-live, and nothing was sent",
+            Self::Imported => "another program sent it before (`ledger import-sent`)",
+            Self::Adopted => "ingest: the run of an imported record took it over",
             Self::Leased => "lease: a sender took it",
             Self::Accepted => "settle: the service queued it",
             Self::Refused => "settle: the service refused it",
@@ -308,15 +323,15 @@ mod tests {
 
     /// Written by hand from the story in `mod.rs`: one line a state, `event>next`. What is not here is illegal.
     const LEGAL: &str = "
-        held: held>held released>pending dropped>superseded zeroed>superseded withheld>superseded
-        pending: held>held zeroed>superseded withheld>superseded restated>pending leased>sending
+        held: held>held released>pending dropped>superseded zeroed>superseded withheld>superseded imported>loaded
+        pending: held>held zeroed>superseded withheld>superseded imported>loaded restated>pending leased>sending
         sending: restated>sending accepted>accepted refused>rejected lost>unknown not-sent>pending
         unknown: restated>unknown leased>sending arrived>accepted absent>pending loaded>loaded failed>failed
         accepted: restated>accepted loaded>loaded failed>failed promoted>pending moved>pending retried>pending
         rejected: restated>pending zeroed>superseded loaded>loaded promoted>pending retried>pending
-        loaded: restated>pending promoted>pending moved>pending
+        loaded: restated>pending promoted>pending moved>pending adopted>superseded
         failed: restated>pending loaded>loaded promoted>pending retried>pending
-        superseded: recorded>pending held>held";
+        superseded: recorded>pending held>held imported>loaded";
 
     #[test]
     fn the_whole_product_is_what_the_story_says() {
@@ -344,12 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_begins_recorded_held_or_withheld() {
+    fn a_row_begins_recorded_held_withheld_or_imported() {
         for event in Event::ALL {
             let expected = match event {
                 Event::Recorded => Ok(State::Pending),
                 Event::Held => Ok(State::Held),
                 Event::Withheld => Ok(State::Superseded),
+                Event::Imported => Ok(State::Loaded),
                 _ => Err(IllegalEvent { state: None, event }),
             };
             assert_eq!(State::begin(event), expected);
@@ -376,7 +392,7 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_legal_pair() {
         let table = transition_table();
-        assert_eq!(table.lines().count(), 2 + 3 + LEGAL.matches('>').count());
+        assert_eq!(table.lines().count(), 2 + 4 + LEGAL.matches('>').count());
         assert!(table.contains("| sending | lost | unknown |"), "{table}");
     }
 }

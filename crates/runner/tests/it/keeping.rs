@@ -284,3 +284,117 @@ fn a_later_go_live_withholds_what_waits_and_leaves_what_was_sent() {
     );
     assert_eq!(site.run(&["ledger", "verify"]).status, 0);
 }
+
+/// Identity -> how many versions of it the service was ever sent.
+fn versions(service: &Service) -> BTreeMap<String, usize> {
+    let compute =
+        service.state().history.into_iter().filter(|one| one.usage_type == usage_sandbox::UsageType::Compute);
+    compute.map(|one| (format!("{} {}", one.resource, one.local_record_id), one.versions.len())).collect()
+}
+
+#[test]
+fn what_the_service_shows_as_loaded_is_imported_and_not_sent_again() {
+    // Somebody else sent everything: the same records under the same identities.
+    let (service, _old) = after_a_night();
+    let before = versions(&service);
+    let site = Site::new();
+    site.send_to(&service.url());
+    let said =
+        site.run(&["ledger", "import-sent", "--from-service", "--json", "--reason", "the script of 2019"]);
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    let counts: Value = serde_json::from_str(&said.stdout).unwrap();
+    let compute = expected_records().iter().filter(|record| !record[2].is_empty()).count();
+    assert_eq!((&counts["imported"], &counts["known"]), (&compute.into(), &0.into()));
+    let night = site.run(&["run", "--wait", "20"]);
+    assert!(night.stderr.contains(&format!("{compute} record(s) that were imported")), "{}", night.stderr);
+    assert_eq!(versions(&service), before, "nothing of it was sent again");
+    assert!(versions(&service).values().all(|count| *count == 1));
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+    let rows = table(&site.run(&["ledger", "export"]).stdout);
+    let loaded = rows.iter().filter(|row| row["state"] == "loaded");
+    assert_eq!(loaded.filter(|row| !row["key"].starts_with("imported/")).count(), compute);
+    // Once more: all of it is known.
+    let said = site.run(&["ledger", "import-sent", "--from-service", "--reason", "again"]);
+    assert_eq!(said.stdout.trim(), format!("0 imported, {compute} known before"));
+    let explained = site.run(&["explain", "91.pbssrv"]);
+    assert!(explained.stdout.contains("imported"), "{}", explained.stdout);
+}
+
+#[test]
+fn a_table_of_what_was_sent_is_imported_and_another_charge_is_said_and_not_sent() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    let compute: Vec<[String; 4]> =
+        expected_records().into_iter().filter(|record| !record[2].is_empty()).collect();
+    let (sent, rest) = compute.split_at(50);
+    let mut csv = "charge,resource,local_record_id,submit_time\n".to_owned();
+    for (number, [resource, id, submit, charge]) in sent.iter().enumerate() {
+        // The old script charged one of them otherwise.
+        let charge = if number == 7 { "123.5" } else { charge };
+        csv += &format!("{charge},{resource},{id},{submit}\n");
+    }
+    // One that is held today, for its account is unknown; and one of a job that no source has.
+    csv +=
+        "1,testhpc-cpu.testsite.access-ci.org,39,1795427134\n1,testhpc-cpu.testsite.access-ci.org,777777,5\n";
+    site.write("sent.csv", &format!("{csv}1,{},8,yesterday\n", sent[0][0]));
+    let refused = site.run(&["ledger", "import-sent", "sent.csv", "--reason", "the old script"]);
+    assert_eq!(refused.status, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("sent.csv: line 54: submit_time"), "{}", refused.stderr);
+    assert!(!site.path("ledger.db").exists(), "nothing of it was taken over");
+    site.write("sent.csv", &csv);
+    let said = site.run(&["ledger", "import-sent", "sent.csv", "--reason", "the old script"]);
+    assert_eq!((said.status, said.stdout.trim()), (0, "52 imported, 0 known before"), "{}", said.stderr);
+    site.run(&["run", "--wait", "20"]);
+    let held: BTreeSet<String> =
+        versions(&service).keys().map(|identity| identity.split(' ').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(held, rest.iter().map(|record| record[1].clone()).collect(), "the others alone were sent");
+    let rows = table(&site.run(&["ledger", "export"]).stdout);
+    let drifted: Vec<_> = rows.iter().filter(|row| row["drifted"] == "true").collect();
+    assert_eq!(drifted.len(), 1);
+    assert_eq!(
+        (&drifted[0]["local_record_id"], &drifted[0]["sent_charge"]),
+        (&sent[7][1], &"123.5".to_owned())
+    );
+    // The held one maps now, and was sent before.
+    let posts = service.state().posts;
+    site.write("projects.csv", &format!("{}nosuchacct,TG-NEW000001\n", site.read("projects.csv")));
+    site.run(&["run", "--wait", "20"]);
+    assert_eq!(service.state().posts, posts, "39 was sent by the old script");
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+    assert_eq!(site.run(&["run"]).status, 0, "nothing new");
+}
+
+#[test]
+fn compacting_forgets_closed_texts_and_nothing_of_what_was_sent() {
+    let (service, site) = after_a_night();
+    let ids: Vec<String> = table(&site.run(&["ledger", "export", "quarantine"]).stdout)
+        .iter()
+        .map(|text| text["id"].clone())
+        .collect();
+    let arguments = [
+        &["quarantine", "dismiss", "--reason", "banners"],
+        &ids.iter().map(String::as_str).collect::<Vec<_>>()[..],
+    ];
+    assert_eq!(site.run(&arguments.concat()).status, 0);
+    let exports = || ["rows", "events"].map(|what| site.run(&["ledger", "export", what]).stdout);
+    let before = exports();
+    // Closed a moment ago: kept by default, and known by their content when it is gone.
+    let said = site.run(&["ledger", "compact", "--json"]);
+    let counts: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.status, &counts["texts"]), (0, &0.into()), "{}", said.stderr);
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let said = site.run(&["ledger", "compact", "--keep-days", "0", "--json"]);
+    let counts: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&counts["texts"], said.status), (&ids.len().into(), 0), "{}", said.stderr);
+    assert!(counts["bytes_after"].as_u64() <= counts["bytes_before"].as_u64(), "{}", said.stdout);
+    assert_eq!(exports(), before, "rows, identities, digests and events stay");
+    let posts = service.state().posts;
+    let night = site.run(&["run", "--wait", "5"]);
+    assert_eq!((night.status, service.state().posts), (0, posts), "{}", night.stderr);
+    assert!(night.stderr.contains("newly quarantined 0"), "{}", night.stderr);
+    assert_eq!(site.run(&["quarantine"]).status, 0);
+    assert_eq!(site.run(&["ledger", "verify"]).status, 0);
+}

@@ -599,11 +599,10 @@ fn records_beside_a_torn_one_change_nothing() {
     let (head, tail) =
         job_at(T + 1, 1).split_once(" jobname").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     log.record('S', 2, T + 1, &format!("{head} account=\"x"));
-    log.record('c', 1, T + 2, &format!("{} \" jobname{tail}", job_at(T, 1)));
-    log.end(1, T, T + 1000, 3, 990).end(2, T + 1, T + 50, 1, 49);
-    for run in log.runs() {
-        assert_eq!((run.phases.len(), run.finding), (0, None), "{}", run.job_id);
-    }
+    log.record('c', 1, T + 1, &job_at(T, 1)).record('D', 3, T + 1, &format!("\" jobname{tail}"));
+    log.start(4, T + 2, 1).end(1, T, T + 1000, 3, 990);
+    let run = log.run();
+    assert_eq!((run.phases.len(), run.finding, run.elapsed), (0, None, Some(990)));
 }
 
 #[test]

@@ -3,16 +3,16 @@
 //! Records are taken in key order. Where a store says that it takes new rows together, and has no key in the range of a
 //! group, they go in together; else each is compared with its row and [decided](crate::ledger::restate) upon.
 
-use super::go_live;
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
 use super::twin::{behind, is_twin, job_of, same_job};
+use super::{go_live, import};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
     COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion, decide,
     decide_held, zero_record,
 };
-use crate::ledger::row::{Identity, PayloadRef, Wanted};
+use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
 use crate::ledger::{
     CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
@@ -466,6 +466,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     /// A new row, unless its wire identity belongs to another.
     fn insert(&mut self, candidate: &'c Candidate, digest: u128, identity: Identity) -> Result<(), S::Fail> {
         let refused = match self.session.store.owner(candidate.usage_type, &identity)? {
+            Some(owner) if import::is_imported(&owner) => return self.adopt(None, candidate, digest, &owner),
             Some(owner) => Some((COLLISION, collision_detail(&identity, &owner))),
             None if self.beside_known => {
                 self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known)))
@@ -560,6 +561,9 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let identity = identity_of(candidate);
         let owner = self.session.store.owner(candidate.usage_type, &identity)?;
         if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
+            if import::is_imported(&owner) && go_live::may_withhold(&before) {
+                return self.adopt(Some(before), candidate, digest, &owner);
+            }
             let detail = collision_detail(&identity, &owner);
             return match before.state {
                 State::Held | State::Pending | State::Superseded => {
@@ -586,6 +590,56 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             _ if taken => self.report.restated += 1,
             _ => self.report.replaced += 1,
         }
+        Ok(())
+    }
+
+    /// The run of a record that another program sent: nothing to send, and where the charge is another, nothing in silence.
+    fn adopt(
+        &mut self,
+        before: Option<Row>,
+        candidate: &'c Candidate,
+        digest: u128,
+        owner: &str,
+    ) -> Result<(), S::Fail> {
+        let imported = self.session.existing(owner)?;
+        import::retire(self.session, &imported, &candidate.key, self.now)?;
+        let mut row = match &before {
+            Some(before) => before.clone(),
+            None => self.blank(
+                &candidate.key,
+                candidate.usage_type,
+                candidate.source_digest,
+                candidate.file,
+                candidate.line,
+            ),
+        };
+        let state = match &before {
+            Some(before) => before.state.next(Event::Imported),
+            None => State::begin(Event::Imported),
+        };
+        row.state = state.map_err(illegal(&row.key))?;
+        row.version = row.version.saturating_add(1);
+        let offered = wanted_of(candidate, digest, None);
+        let (wanted, drifted) = match &imported.wanted {
+            Some(sent) => import::taken_over(sent, offered),
+            None => (offered, false),
+        };
+        row.source_digest = candidate.source_digest;
+        row.wanted = Some(wanted);
+        row.sent = imported.sent.map(|sent| Sent { version: row.version, ..sent });
+        (row.taken, row.drifted, row.loaded) = (true, drifted, imported.loaded);
+        if row.on_hold {
+            self.release_hold(&mut row)?;
+        }
+        self.session.save(before.as_ref(), &row)?;
+        self.note_move(&row, Event::Imported, &imported.file)?;
+        if drifted {
+            let detail = "charged otherwise than what was imported";
+            let what = What::Noted(Note::Drifted);
+            let event = NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, detail) };
+            self.session.store.note(&event)?;
+        }
+        self.report.adopted += 1;
         Ok(())
     }
 

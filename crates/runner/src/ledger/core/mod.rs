@@ -4,6 +4,7 @@ pub(super) mod adjust;
 pub(super) mod brake;
 pub(super) mod confirm;
 pub(super) mod go_live;
+pub(super) mod import;
 pub(super) mod ingest;
 pub(super) mod moving;
 pub(super) mod news;

@@ -1,0 +1,132 @@
+//! What another program sent before: taken over as loaded, so that it is never sent again.
+//!
+//! What was sent is known by its wire identity alone, not by the run that it was made of. So a record is first kept under
+//! a key of its own, which holds the identity; when mapping makes a record of that identity, the run's own row takes it
+//! over, as sent and loaded, and the other is superseded.
+
+use super::session::{Session, digest_of, illegal};
+use crate::ledger::row::{Identity, Sent, Wanted};
+use crate::ledger::store::{NewEvent, Store};
+use crate::ledger::{Event, Imported, Person, Row, SentRecord, SourceFacts, State, What};
+
+/// How the key of an imported record begins; no run's key does.
+const IMPORTED: &str = "imported/";
+
+/// True for the key of an imported record that no run has taken over.
+pub(in crate::ledger) fn is_imported(key: &str) -> bool {
+    key.starts_with(IMPORTED)
+}
+
+/// Takes records over. One whose identity the ledger knows is left alone.
+pub(in crate::ledger) fn import<S: Store>(
+    session: &mut Session<'_, S>,
+    records: &[SentRecord],
+    origin: &str,
+    person: Person<'_>,
+    now: i64,
+) -> Result<Imported, S::Fail> {
+    let mut report = Imported::default();
+    let mut chunk = None;
+    for record in records {
+        let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
+        let key = format!("{IMPORTED}{usage_type}/{resource}/{local_record_id}/{submit}");
+        let identity = Identity {
+            resource: resource.as_str().into(),
+            local_record_id: local_record_id.clone(),
+            submit: *submit,
+        };
+        let known = session.store.owner(*usage_type, &identity)?.is_some();
+        if known || session.store.row(&key)?.is_some() {
+            report.known += 1;
+            continue;
+        }
+        let chunk = match chunk {
+            Some(chunk) => chunk,
+            None => {
+                let id = session.store.new_chunk(origin, 0, now)?;
+                let event = NewEvent {
+                    chunk: Some(id),
+                    detail: person.why,
+                    person: Some(person.by),
+                    ..NewEvent::moved(now, Event::Imported)
+                };
+                session.store.note(&event)?;
+                *chunk.insert(id)
+            }
+        };
+        let row = row_of(record, key, identity, chunk, origin, now);
+        let state = State::begin(Event::Imported).map_err(illegal(&row.key))?;
+        session.save(None, &Row { state, ..row })?;
+        report.imported += 1;
+    }
+    Ok(report)
+}
+
+fn row_of(record: &SentRecord, key: String, identity: Identity, chunk: i64, origin: &str, now: i64) -> Row {
+    let at = record.loaded_at.unwrap_or(now);
+    Row {
+        usage_type: record.usage_type,
+        state: State::Loaded,
+        version: 1,
+        wanted: Some(Wanted {
+            identity,
+            username: record.username.as_str().into(),
+            project: record.project.as_str().into(),
+            charge: record.charge,
+            digest: digest_of(key.as_bytes()),
+            facts: SourceFacts::default(),
+            payload: None,
+        }),
+        source_digest: 0,
+        sent: Some(Sent { version: 1, charge: record.charge, first_at: at, last_at: at }),
+        before: None,
+        sent_payload: None,
+        resend: false,
+        taken: true,
+        drifted: false,
+        on_hold: false,
+        born: Some(chunk),
+        batch: None,
+        confirm: None,
+        loaded: Some((at, record.charge)),
+        error: None,
+        file: origin.into(),
+        line: record.line,
+        key,
+    }
+}
+
+/// Ends an imported record whose identity goes to the run that it was made of.
+pub(in crate::ledger) fn retire<S: Store>(
+    session: &mut Session<'_, S>,
+    imported: &Row,
+    by: &str,
+    now: i64,
+) -> Result<(), S::Fail> {
+    let mut row = imported.clone();
+    row.step(Event::Adopted).map_err(illegal(&row.key))?;
+    (row.taken, row.sent) = (false, None);
+    session.save(Some(imported), &row)?;
+    session.store.note(&NewEvent::of(now, What::Moved(Event::Adopted), &row, by))?;
+    Ok(())
+}
+
+/// What a run's row holds after it took over an imported record: the record that mapping makes, where the charge is the
+/// same after rounding to the digits given (and the project and user, where they are given); else what was sent.
+/// True in the second case.
+pub(in crate::ledger) fn taken_over(imported: &Wanted, offered: Wanted) -> (Wanted, bool) {
+    let charge = offered.charge.rounded(imported.charge.places()) == imported.charge;
+    let same = |sent: &str, offered: &str| sent.is_empty() || sent == offered;
+    if charge && same(&imported.username, &offered.username) && same(&imported.project, &offered.project) {
+        return (offered, false);
+    }
+    let or = |sent: &std::sync::Arc<str>, offered| if sent.is_empty() { offered } else { sent.clone() };
+    let sent = Wanted {
+        charge: imported.charge,
+        username: or(&imported.username, offered.username),
+        project: or(&imported.project, offered.project),
+        digest: imported.digest,
+        ..offered
+    };
+    (sent, true)
+}
