@@ -409,6 +409,15 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
+    /// Forget the texts of questions that were closed long ago, and give unused space back. What was sent stays for ever.
+    Compact {
+        /// Keep what was closed in the last so many days.
+        #[arg(long, value_name = "DAYS", default_value_t = 400)]
+        keep_days: u32,
+        /// Write the counts as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take over what another program sent before, so that it is not sent again: from a table, or from the service.
     ImportSent {
         /// CSV with resource, local_record_id, submit_time, charge; optional usage_type, username, project, loaded_time.

@@ -52,6 +52,9 @@ fn a_resources_limits_stand_in_place_of_the_policys_one_by_one() {
     assert_eq!(outcome(&rules, &source(), &run(16, 7200)), "mapped 32");
     assert_eq!(outcome(&rules, &source(), &run(17, 60)), "held above-max-cores 0.283333");
     assert_eq!(outcome(&rules, &source(), &run(1, 7201)), "held above-max-hours 2.000278");
+    let wider = with(limits(None, Some(16), None), limits(None, Some(32), None));
+    assert_eq!(outcome(&wider, &source(), &run(32, 3600)), "mapped 32");
+    assert_eq!(outcome(&wider, &source(), &run(33, 3600)), "held above-max-cores 33");
 }
 
 #[test]

@@ -275,6 +275,8 @@ fn charges_that_the_site_computed_are_forwarded_and_a_missing_one_is_held() {
         SuppliedRow { submit: Some(first), ..supplied("126", "5") },
         supplied("126", "6"),
         supplied("127", "0"),
+        SuppliedRow { start: Some(at("2026-11-23T10:00:00Z")), ..supplied("129", "8") },
+        SuppliedRow { start: Some(at("2026-11-23T10:00:01Z")), ..supplied("130", "9") },
     ]);
     let job = |id: &'static str| Run { job_id: id.into(), raw_id: id.into(), ..run() };
     for (run, expected) in [
@@ -287,6 +289,8 @@ fn charges_that_the_site_computed_are_forwarded_and_a_missing_one_is_held() {
         (Run { submit: Some(first + 60), ..job("126") }, "mapped 6"),
         (job("127"), "zero"),
         (job("128"), "held missing-quantity"),
+        (job("129"), "mapped 8"),
+        (job("130"), "held missing-quantity"),
         (Run { cluster: name("third"), ..job("124") }, "held missing-quantity"),
     ] {
         assert_eq!(outcome(&rules, &source(), &run), expected, "{} {:?}", run.job_id, run.submit);

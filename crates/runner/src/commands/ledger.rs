@@ -23,6 +23,7 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<Exit, Failure> {
         LedgerAction::GoLive { resource: Some(resource), from: Some(from), decision, .. } => {
             go_live(&config, resource, *from, decision)
         }
+        LedgerAction::Compact { keep_days, json } => compact(&config, *keep_days, *json),
         LedgerAction::ImportSent { table, since, decision, json, .. } => {
             import_sent(&config, table.as_deref(), *since, decision, *json)
         }
@@ -127,6 +128,27 @@ fn go_live(config: &Config, resource: &str, from: NaiveDate, decision: &Decision
     let mut ledger = super::writer(config)?;
     ledger.set_go_live(resource, Some(time), Person { by: &by, why: &why }, clock::now())?;
     println!("what ended on {from} or later is sent when its source is read again");
+    Ok(Exit::Well)
+}
+
+fn compact(config: &Config, keep_days: u32, json: bool) -> Result<Exit, Failure> {
+    let size = || config.ledger.file_bytes();
+    let mut ledger = super::writer(config)?;
+    let before = size();
+    let closed_before = clock::now().saturating_sub(i64::from(keep_days).saturating_mul(86_400));
+    let done = ledger.compact(closed_before)?;
+    let after = size();
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({ "holds": done.holds, "texts": done.texts, "bytes_before": before, "bytes_after": after })
+        );
+    } else {
+        println!(
+            "forgot the text of {} closed hold(s) and {} closed quarantined text(s); {before} bytes before, {after} after",
+            done.holds, done.texts
+        );
+    }
     Ok(Exit::Well)
 }
 

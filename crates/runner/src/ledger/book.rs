@@ -6,10 +6,10 @@ use super::core::{
 };
 use super::store::{Holding, Purpose, Store};
 use super::{
-    Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Confirmed, Entry,
-    Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased, Ledger, LedgerError,
-    List, Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing, Retry, Reviewed,
-    Row, SentRecord, Settled, Sighting, State, Totals,
+    Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Compacted, Confirmed,
+    Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased, Ledger,
+    LedgerError, List, Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing,
+    Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
@@ -183,6 +183,17 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
         self.change(|session| people::close_quarantine(session, ids, person, now))
+    }
+
+    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError> {
+        let compacted = self.change(|session| {
+            Ok(Compacted {
+                holds: session.store.forget_closed_holds(closed_before)?,
+                texts: session.store.forget_closed_texts(closed_before)?,
+            })
+        })?;
+        self.store.shrink().map_err(|fail| self.store.explain(fail))?;
+        Ok(compacted)
     }
 
     fn import_sent(

@@ -75,6 +75,15 @@ impl Location {
         Ok(Rehearsal { ledger: Box::new(SqliteLedger::open(&path, binding, now)?), _folder: Some(folder) })
     }
 
+    /// Bytes of the ledger's file; 0 where there is none, as with a server.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        match self {
+            Self::File(path) => fs::metadata(path).map_or(0, |file| file.len()),
+            Self::Server(_) => 0,
+        }
+    }
+
     /// False where there surely is no ledger yet. A server is only known to have one when it is opened.
     #[must_use]
     pub fn may_exist(&self) -> bool {

@@ -478,6 +478,13 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn go_live(&self, resource: &str) -> Result<Option<i64>, LedgerError>;
 
+    /// Lets go of what only closed questions needed, where they were closed before a time, and gives unused space back.
+    /// Rows, identities, digests and events stay for ever.
+    ///
+    /// # Errors
+    /// Where the store fails; what was forgotten by then stays so.
+    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError>;
+
     /// Takes over what another program sent: it counts as loaded, and a run that maps to its identity is not sent again.
     /// `origin` says where this is known from.
     ///
@@ -775,6 +782,15 @@ pub struct Person<'a> {
     pub by: &'a str,
     /// In their words.
     pub why: &'a str,
+}
+
+/// What a ledger has let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compacted {
+    /// Closed holds whose run and record were forgotten.
+    pub holds: u64,
+    /// Closed quarantined texts whose bytes were forgotten.
+    pub texts: u64,
 }
 
 /// A record that another program sent, and that is with the service.

@@ -48,6 +48,11 @@ pub trait Transactions {
     /// True where whatever is on the wire when a runner starts belongs to a dead one.
     fn alone(&self) -> bool;
 
+    /// Gives space that nothing uses back to the system, outside a transaction. A server does that by itself.
+    fn shrink(&self) -> Result<(), Self::Fail> {
+        Ok(())
+    }
+
     /// What the database itself finds wrong with its files.
     fn self_check(&self) -> Result<Vec<String>, Self::Fail>;
 }
@@ -430,6 +435,12 @@ pub trait Holds: Names {
         now: i64,
     ) -> Result<bool, Self::Fail>;
 
+    /// Forgets runs and records of holds that were closed before a time, but for waived ones, and answers of how many. The
+    /// reason, the digests and who closed them stay. (A store may as well keep them.)
+    fn forget_closed_holds(&self, _before: i64) -> Result<u64, Self::Fail> {
+        Ok(0)
+    }
+
     /// Opens a waived hold again; false where there is none.
     fn unwaive(&self, key: &str) -> Result<bool, Self::Fail>;
 
@@ -469,6 +480,12 @@ pub trait Texts: Names {
 
     /// Closes an open one; false where it is not open.
     fn close_text(&self, id: i64, person: Person<'_>, now: i64) -> Result<bool, Self::Fail>;
+
+    /// Forgets the bytes of texts that were closed before a time, and answers of how many. The digest stays, so that they
+    /// are known again. (A store may as well keep them.)
+    fn forget_closed_texts(&self, _before: i64) -> Result<u64, Self::Fail> {
+        Ok(0)
+    }
 
     /// Open ones in order of arrival.
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Self::Fail>;

@@ -366,3 +366,35 @@ fn a_table_of_what_was_sent_is_imported_and_another_charge_is_said_and_not_sent(
     assert_eq!(verified.status, 0, "{}", verified.stdout);
     assert_eq!(site.run(&["run"]).status, 0, "nothing new");
 }
+
+#[test]
+fn compacting_forgets_closed_texts_and_nothing_of_what_was_sent() {
+    let (service, site) = after_a_night();
+    let ids: Vec<String> = table(&site.run(&["ledger", "export", "quarantine"]).stdout)
+        .iter()
+        .map(|text| text["id"].clone())
+        .collect();
+    let arguments = [
+        &["quarantine", "dismiss", "--reason", "banners"],
+        &ids.iter().map(String::as_str).collect::<Vec<_>>()[..],
+    ];
+    assert_eq!(site.run(&arguments.concat()).status, 0);
+    let exports = || ["rows", "events"].map(|what| site.run(&["ledger", "export", what]).stdout);
+    let before = exports();
+    // Closed a moment ago: kept by default, and known by their content when it is gone.
+    let said = site.run(&["ledger", "compact", "--json"]);
+    let counts: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.status, &counts["texts"]), (0, &0.into()), "{}", said.stderr);
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let said = site.run(&["ledger", "compact", "--keep-days", "0", "--json"]);
+    let counts: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&counts["texts"], said.status), (&ids.len().into(), 0), "{}", said.stderr);
+    assert!(counts["bytes_after"].as_u64() <= counts["bytes_before"].as_u64(), "{}", said.stdout);
+    assert_eq!(exports(), before, "rows, identities, digests and events stay");
+    let posts = service.state().posts;
+    let night = site.run(&["run", "--wait", "5"]);
+    assert_eq!((night.status, service.state().posts), (0, posts), "{}", night.stderr);
+    assert!(night.stderr.contains("newly quarantined 0"), "{}", night.stderr);
+    assert_eq!(site.run(&["quarantine"]).status, 0);
+    assert_eq!(site.run(&["ledger", "verify"]).status, 0);
+}

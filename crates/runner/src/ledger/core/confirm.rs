@@ -69,6 +69,8 @@ pub(in crate::ledger) fn confirm<S: Store>(
                     }
                 };
                 failed(session, *row, error, failed_id.as_deref(), *processed_at, &mut report, now)?;
+                // A load of the same row in this list is later than its failure: it needs a later event.
+                reconciliation = None;
             }
         }
     }

@@ -229,6 +229,14 @@ impl Holds for PostgresStore {
         Ok(true)
     }
 
+    fn forget_closed_holds(&self, before: i64) -> Result<u64, Fail> {
+        self.write_out()?;
+        // A waiver may be taken back, and the run is then looked at again.
+        let sql = "UPDATE hold SET run = '', candidate = NULL, payload = NULL \
+                   WHERE closed_at < $1 AND closed_how <> $2 AND (run <> '' OR payload IS NOT NULL)";
+        self.execute(sql, &[&before, &HoldEnd::Waived.as_str()])
+    }
+
     fn unwaive(&self, key: &str) -> Result<bool, Fail> {
         if self.waiver(key)?.is_none() {
             return Ok(false);
@@ -336,6 +344,14 @@ impl Texts for PostgresStore {
                    WHERE id = $1 AND closed_at IS NULL";
         let (by, why) = (storable(person.by), storable(person.why));
         Ok(self.execute(sql, &[&id, &now, &by.as_ref(), &why.as_ref()])? > 0)
+    }
+
+    fn forget_closed_texts(&self, before: i64) -> Result<u64, Fail> {
+        self.write_out()?;
+        self.execute(
+            "UPDATE quarantine SET text = ''::bytea WHERE closed_at < $1 AND length(text) > 0",
+            &[&before],
+        )
     }
 
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Fail> {

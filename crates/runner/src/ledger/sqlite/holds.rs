@@ -114,6 +114,13 @@ impl Holds for SqliteStore {
         Ok(self.connection.prepare_cached(sql)?.execute((key, now, end.as_str(), by, why))? > 0)
     }
 
+    fn forget_closed_holds(&self, before: i64) -> Result<u64, Fail> {
+        // A waiver may be taken back, and the run is then looked at again.
+        let sql = "UPDATE hold SET run = '', candidate = NULL, payload = NULL \
+                   WHERE closed_at < ?1 AND closed_how <> ?2 AND (run <> '' OR payload IS NOT NULL)";
+        Ok(self.connection.prepare_cached(sql)?.execute((before, HoldEnd::Waived.as_str()))? as u64)
+    }
+
     fn unwaive(&self, key: &str) -> Result<bool, Fail> {
         let sql = "UPDATE hold SET closed_at = NULL, closed_how = NULL, closed_by = NULL, closed_why = NULL \
                    WHERE key = ?1 AND closed_how = ?2";
@@ -210,6 +217,11 @@ impl Texts for SqliteStore {
         let sql = "UPDATE quarantine SET closed_at = ?2, closed_by = ?3, closed_why = ?4 \
                    WHERE id = ?1 AND closed_at IS NULL";
         Ok(self.connection.prepare_cached(sql)?.execute((id, now, person.by, person.why))? > 0)
+    }
+
+    fn forget_closed_texts(&self, before: i64) -> Result<u64, Fail> {
+        let sql = "UPDATE quarantine SET text = x'' WHERE closed_at < ?1 AND length(text) > 0";
+        Ok(self.connection.prepare_cached(sql)?.execute([before])? as u64)
     }
 
     fn open_texts(&self, after: i64, limit: usize) -> Result<Vec<Quarantined>, Fail> {

@@ -240,6 +240,12 @@ impl Transactions for SqliteStore {
         true
     }
 
+    fn shrink(&self) -> Result<(), Fail> {
+        self.connection.execute_batch("VACUUM")?;
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
     fn self_check(&self) -> Result<Vec<String>, Fail> {
         let mut statement = self.connection.prepare("PRAGMA quick_check(20)")?;
         let found = statement.query_map([], |row| row.get(0))?;

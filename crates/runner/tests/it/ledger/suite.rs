@@ -695,3 +695,20 @@ fn rows_are_found_by_job_and_record_id() {
     assert!(matches!(site.ledger().payload("nobody"), Err(LedgerError::NoSuchKey(_))));
     assert_eq!(site.ledger().history("nobody").unwrap(), []);
 }
+
+#[test]
+fn a_failure_and_a_later_load_in_one_list_are_in_the_history_in_this_order() {
+    let Some(mut site) = Site::new() else { return };
+    let (one, other) = (Run::new(1, "10"), Run::new(2, "10"));
+    site.take(&[one.clone(), other.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let shown = [
+        loaded(&one, "10", NOW + 5),
+        failed(&other, "no allocation", "7", Some(NOW + 6)),
+        loaded(&other, "10", NOW + 7),
+    ];
+    let report = site.ledger().confirm(&shown, NOW + 10).unwrap();
+    assert_eq!((report.loaded, report.failed), (2, 1));
+    site.sound();
+    assert!(site.words(&other).ends_with(&["failed", "loaded"]), "{:?}", site.words(&other));
+}
