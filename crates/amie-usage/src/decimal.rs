@@ -404,7 +404,7 @@ mod tests {
         /// Against the same numbers in units of 10^-18, which hold them all.
         #[test]
         fn compares_as_whole_numbers_do(
-            a in proptest::prelude::any::<i32>(), b in proptest::prelude::any::<i32>(),
+            a in any::<i32>(), b in any::<i32>(),
             a_places in 0_u8..=18, b_places in 0_u8..=18, near in proptest::bool::ANY,
         ) {
             let units = |units: i32, places: u8| i128::from(units) * 10_i128.pow(18 - u32::from(places));

@@ -14,6 +14,8 @@ const MAX_RECORDS: usize = 256;
 pub(super) struct EndedRun {
     /// 0: it never started.
     pub(super) start: i64,
+    /// The start in its first `S`: another than `start` where the server was restarted meanwhile.
+    pub(super) began: i64,
     pub(super) number: Option<u32>,
     /// Digest of its `E` or `R`.
     pub(super) fingerprint: u64,
@@ -35,6 +37,11 @@ impl EndedRun {
     /// True for a record of this very run.
     pub(super) fn is(&self, start: i64, number: Option<u32>) -> bool {
         self.start == start && (self.number == number || self.number.is_none() || number.is_none())
+    }
+
+    /// True for an `S`, or a record of a release, of this run: also for one from before a restart of the server, which has another start.
+    pub(super) fn began_with(&self, start: i64, number: Option<u32>) -> bool {
+        self.is(start, number) || (self.began..self.start).contains(&start)
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
     use super::*;
 
     fn run(start: i64, amended: bool) -> EndedRun {
-        EndedRun { start, number: None, fingerprint: 1, file: 1, amended, marks: [].into() }
+        EndedRun { start, began: start, number: None, fingerprint: 1, file: 1, amended, marks: [].into() }
     }
 
     fn id(number: usize) -> Box<[u8]> {

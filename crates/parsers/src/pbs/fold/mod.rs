@@ -105,6 +105,8 @@ struct Outcome {
     released: bool,
     /// Nodes may have been, before the log begins or where it has a hole.
     unsure: bool,
+    /// See [`EndedRun::began`].
+    began: Option<i64>,
     /// See [`EndedRun::marks`].
     marks: Box<[u64]>,
 }
@@ -222,7 +224,7 @@ impl Fold {
     }
 
     fn started(&mut self, id: &[u8], started: &Started, anchor: Option<Anchor>) {
-        if self.ended.of(id).any(|run| run.is(started.start, started.number)) {
+        if self.ended.of(id).any(|run| run.began_with(started.start, started.number)) {
             return;
         }
         let mut next = Open::began(started, anchor, self.tears);
@@ -247,7 +249,7 @@ impl Fold {
     }
 
     fn pruned(&mut self, id: &[u8], started: &Started) {
-        if self.ended.of(id).any(|run| run.is(started.start, started.number)) {
+        if self.ended.of(id).any(|run| run.began_with(started.start, started.number)) {
             return;
         }
         let pruned = Open::began(started, None, self.tears);
@@ -265,7 +267,7 @@ impl Fold {
     fn mark(&mut self, id: &[u8], event: &Event) {
         let Some(what) = What::of(&event.said) else { return };
         let part = what.part();
-        if part.is_some_and(|part| self.ended.of(id).any(|run| run.is(part.start, None))) {
+        if part.is_some_and(|part| self.ended.of(id).any(|run| run.began_with(part.start, None))) {
             return;
         }
         let is_of_it = |open: &Open| match part {
@@ -327,8 +329,10 @@ impl Fold {
         self.counts.without_record = self.counts.without_record.saturating_add(1);
         let open = self.open.remove(id);
         let open = open.unwrap_or_else(|| Open::unseen(self.tears));
+        let start = open.start.unwrap_or(0);
         let run = EndedRun {
-            start: open.start.unwrap_or(0),
+            start,
+            began: open.began.unwrap_or(start),
             number: open.number,
             fingerprint: event.fingerprint,
             file,
@@ -369,9 +373,11 @@ impl Fold {
         } else {
             self.outcome(id, ran, anchor, other)
         };
-        let Outcome { amendment, released, unsure, marks } = outcome;
+        let Outcome { amendment, released, unsure, began, marks } = outcome;
         let amended = amendment != Amendment::default();
-        let ended = EndedRun { start: ran.start, number: ran.number, fingerprint, file, amended, marks };
+        let (start, number) = (ran.start, ran.number);
+        let began = began.unwrap_or(start);
+        let ended = EndedRun { start, began, number, fingerprint, file, amended, marks };
         self.ended.insert(id.into(), ended);
         if ran.rerun && (released || (unsure && ran.may_release)) {
             // The server goes on subtracting from later runs.
@@ -399,7 +405,7 @@ impl Fold {
         let released = earlier || open.has_releases();
         let marks = EndedRun::marks_of(&open.marks);
         let unsure = !self.is_whole(&open);
-        let mut outcome = Outcome { released, unsure, marks, ..Outcome::default() };
+        let mut outcome = Outcome { released, unsure, began: open.began, marks, ..Outcome::default() };
         outcome.amendment.assigned = open.assigned.as_deref().copied();
         let judged = if ended_before {
             Err(Finding::EndedTwice)

@@ -250,8 +250,9 @@ impl Out {
     }
 
     fn ended(&mut self, run: &EndedRun) {
-        let EndedRun { start, number, fingerprint, file, amended, marks } = run;
+        let EndedRun { start, began, number, fingerprint, file, amended, marks } = run;
         self.signed(*start);
+        self.signed(*began);
         self.option(number.map(u64::from), Self::number);
         self.digest(*fingerprint);
         self.number(*file);
@@ -408,6 +409,7 @@ impl In<'_> {
     fn ended(&mut self) -> Option<EndedRun> {
         Some(EndedRun {
             start: self.signed()?,
+            began: self.signed()?,
             number: self.option(Self::small)?,
             fingerprint: self.digest()?,
             file: self.number()?,

@@ -202,6 +202,39 @@ fn simulate(jobs: &[Job], server: &str) -> Simulated {
     all
 }
 
+/// Reads a log up to a hundredth of it, then from a hundredth of that on.
+fn read_again(jobs: &[Job], until: usize, from: usize) -> Result<(), TestCaseError> {
+    let simulated = simulate(jobs, "s");
+    let lines: Vec<&str> = simulated.records.values().map(String::as_str).collect();
+    let until = lines.len() * until / 100;
+    let from = until * from / 100;
+    let mut folding = Folding::new(&Options::default(), &[5000], None);
+    let (first, second) = (lines[..until].concat(), lines[from..].concat());
+    let mut folded = folding.file(1, first.as_bytes());
+    folded.extend(folding.file(2, second.as_bytes()));
+    let (found, doubtful) = used(&folded);
+    prop_assert_eq!(doubtful, Vec::<String>::new());
+    prop_assert_eq!(found, simulated.used);
+    let ends = lines[from..until].iter().filter(|line| matches!(line.as_bytes()[20], b'E' | b'R')).count();
+    prop_assert_eq!(folding.fold.counts().repeated, ends as u64);
+    Ok(())
+}
+
+#[test]
+fn a_start_from_before_a_restart_that_is_read_again_is_the_ended_runs() {
+    let actions = vec![
+        (579, Action::Restart),
+        (191, Action::Release),
+        (459, Action::Rerun),
+        (34, Action::Release),
+        (638, Action::Release),
+    ];
+    let jobs = [Job { begins: 2441, nodes: 2, actions, rest: 428 }];
+    for until in 0..100 {
+        read_again(&jobs, until, 0).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -224,19 +257,7 @@ proptest! {
         until in 0..100_usize,
         from in 0..100_usize,
     ) {
-        let simulated = simulate(&jobs, "s");
-        let lines: Vec<&str> = simulated.records.values().map(String::as_str).collect();
-        let until = lines.len() * until / 100;
-        let from = until * from / 100;
-        let mut folding = Folding::new(&Options::default(), &[5000], None);
-        let (first, second) = (lines[..until].concat(), lines[from..].concat());
-        let mut folded = folding.file(1, first.as_bytes());
-        folded.extend(folding.file(2, second.as_bytes()));
-        let (found, doubtful) = used(&folded);
-        prop_assert_eq!(doubtful, Vec::<String>::new());
-        prop_assert_eq!(found, simulated.used);
-        let ends = lines[from..until].iter().filter(|line| matches!(line.as_bytes()[20], b'E' | b'R')).count();
-        prop_assert_eq!(folding.fold.counts().repeated, ends as u64);
+        read_again(&jobs, until, from)?;
     }
 
     #[test]
