@@ -96,11 +96,12 @@ pub(super) fn phases(
     suspensions: &Suspensions,
 ) -> Result<Vec<Phase>, Finding> {
     let releases = releases(open, span)?;
-    // What was used by then cannot be more than has passed: else the run began before the first `S` that was seen.
+    // What was used by then cannot be more than has passed without suspension: else the run began before the first `S` that was seen.
     let too_much = |release: &Release<'_>| {
         let passed = u64::try_from(release.at.saturating_sub(span.from)).unwrap_or(0);
+        let awake = passed.saturating_sub(suspensions.within(span.from, release.at));
         let used = release.before.and_then(|part| part.walltime);
-        used > Some(passed.saturating_add(SHORTFALL))
+        used > Some(awake.saturating_add(SHORTFALL))
     };
     if releases.iter().any(too_much) {
         return Err(Finding::LogIncomplete);
