@@ -371,6 +371,8 @@ impl<W: Write> Server<'_, W> {
 
     /// `E` or `R`: what the run used. A job that gave nodes back has an `e` before it.
     fn ended(&mut self, letter: u8, job: &Job) -> io::Result<()> {
+        let first = job.released.unwrap_or(job.walltime);
+        self.truth.run(first, job.size.cores, job.size.gpus, job.size.nodes);
         let walltime = job.walltime - job.released.unwrap_or(0);
         if job.released.is_some() {
             let left = Job { size: one_node(job.size), ..job.clone() };
@@ -384,9 +386,8 @@ impl<W: Write> Server<'_, W> {
                 out.extend_from_slice(b"  ");
                 used(job, walltime, out);
             })?;
+            self.truth.used(walltime, left.size.cores, left.size.gpus, left.size.nodes);
             self.truth.node_releases += 1;
-        } else {
-            self.truth.run(walltime, job.size.cores, job.size.gpus, job.size.nodes);
         }
         let exit = match letter {
             b'R' => "-11".to_owned(),

@@ -42,7 +42,7 @@ pub struct Truth {
     /// sacct: rows whose job name holds the delimiter or a newline. With a plain delimiter they cannot be read, and
     /// nothing of them is in the sums; with a random one they are ordinary rows and in the sums.
     pub torn: u64,
-    /// PBS: `E` of jobs that gave nodes back while they ran. What is in `E` alone does not tell their usage: not in `runs`.
+    /// PBS: runs that gave nodes back while they ran. What is in `E` alone does not tell their usage: they count by phases.
     pub node_releases: u64,
     /// PBS: records by letter. sacct: charged runs by state.
     pub kinds: BTreeMap<String, u64>,
@@ -52,6 +52,11 @@ impl Truth {
     /// Counts one charged run.
     pub(crate) fn run(&mut self, elapsed: u64, cores: u64, gpus: u64, nodes: u64) {
         self.runs += 1;
+        self.used(elapsed, cores, gpus, nodes);
+    }
+
+    /// Counts what a run used, or used in one phase.
+    pub(crate) fn used(&mut self, elapsed: u64, cores: u64, gpus: u64, nodes: u64) {
         let elapsed = u128::from(elapsed);
         self.elapsed_seconds += elapsed;
         self.core_seconds += elapsed * u128::from(cores);

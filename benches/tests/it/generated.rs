@@ -203,7 +203,8 @@ fn the_truth_of_a_pbs_log_is_what_a_recount_finds() {
     };
     // a record that continues on a second line does so in an account with a newline in it
     let joined = text.replace("line1\nline2", "line1 line2");
-    let mut released = BTreeSet::new();
+    // What a job had used when it gave nodes back, and what it kept.
+    let (mut released, mut kept) = (BTreeMap::new(), BTreeMap::new());
     let mut open = BTreeSet::new();
     let mut last = String::new();
     for record in joined.lines() {
@@ -217,7 +218,11 @@ fn the_truth_of_a_pbs_log_is_what_a_recount_finds() {
         *found.kinds.entry(letter.to_owned()).or_default() += 1;
         match letter {
             "S" => assert!(open.insert(id.to_owned()), "started twice: {record}"),
-            "u" => assert!(released.insert(id.to_owned())),
+            "u" => {
+                let used = seconds(value(message, "resources_used.walltime").unwrap());
+                assert_eq!(released.insert(id.to_owned(), used), None);
+            }
+            "c" => assert!(kept.insert(id.to_owned(), message.to_owned()).is_none()),
             _ => {}
         }
         if letter != "E" && letter != "R" {
@@ -228,31 +233,35 @@ fn the_truth_of_a_pbs_log_is_what_a_recount_finds() {
             found.parents += 1;
             continue;
         }
-        if released.remove(id) {
-            found.node_releases += 1;
-            continue;
-        }
-        let vnodes = value(message, "exec_vnode").unwrap();
-        let sum = |what: &str| -> u128 {
-            vnodes
-                .split(['(', ')', '+', ':'])
-                .filter_map(|part| part.strip_prefix(what)?.strip_prefix('='))
-                .map(|count| count.parse::<u128>().unwrap())
-                .sum()
-        };
-        let hosts: BTreeSet<&str> = value(message, "exec_host")
-            .unwrap()
-            .split('+')
-            .map(|host| host.split('/').next().unwrap())
-            .collect();
         let walltime = seconds(value(message, "resources_used.walltime").unwrap());
+        let first = released.remove(id);
         let (start, end) = (value(message, "start").unwrap(), value(message, "end").unwrap());
-        assert!(start.parse::<u128>().unwrap() + walltime <= end.parse::<u128>().unwrap(), "{record}");
+        let whole = first.unwrap_or(0) + walltime;
+        assert!(start.parse::<u128>().unwrap() + whole <= end.parse::<u128>().unwrap(), "{record}");
         found.runs += 1;
-        found.elapsed_seconds += walltime;
-        found.core_seconds += walltime * sum("ncpus");
-        found.gpu_seconds += walltime * sum("ngpus");
-        found.node_seconds += walltime * hosts.len() as u128;
+        found.node_releases += u64::from(first.is_some());
+        let left = kept.remove(id);
+        let phases = [(first.unwrap_or(walltime), Some(message)), (walltime, left.as_deref())];
+        for (seconds, allocation) in phases {
+            let Some(allocation) = allocation else { continue };
+            let vnodes = value(allocation, "exec_vnode").unwrap();
+            let sum = |what: &str| -> u128 {
+                vnodes
+                    .split(['(', ')', '+', ':'])
+                    .filter_map(|part| part.strip_prefix(what)?.strip_prefix('='))
+                    .map(|count| count.parse::<u128>().unwrap())
+                    .sum()
+            };
+            let hosts: BTreeSet<&str> = value(allocation, "exec_host")
+                .unwrap()
+                .split('+')
+                .map(|host| host.split('/').next().unwrap())
+                .collect();
+            found.elapsed_seconds += seconds;
+            found.core_seconds += seconds * sum("ncpus");
+            found.gpu_seconds += seconds * sum("ngpus");
+            found.node_seconds += seconds * hosts.len() as u128;
+        }
     }
     assert_eq!(found, truth);
     for letter in ["Q", "S", "E", "R", "D", "L", "u", "c", "e", "a", "z", "r", "U"] {

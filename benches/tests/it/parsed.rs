@@ -22,6 +22,14 @@ fn add(found: &mut Truth, run: &Run<'_>) {
             let phases: Vec<_> = run.phases.iter().map(|phase| (phase.seconds, phase.nodes)).collect();
             assert_eq!(phases, [(walltime / 2, run.nodes), (walltime - walltime / 2, Some(1))], "{run:?}");
             assert_eq!(run.elapsed, Some(walltime), "{run:?}");
+            found.runs += 1;
+            for phase in &run.phases {
+                let seconds = u128::from(phase.seconds);
+                found.elapsed_seconds += seconds;
+                found.core_seconds += seconds * u128::from(phase.cores.unwrap());
+                found.gpu_seconds += seconds * u128::from(phase.gpus.unwrap());
+                found.node_seconds += seconds * u128::from(phase.nodes.unwrap());
+            }
         }
         Kind::Run => {
             let elapsed = u128::from(run.elapsed.unwrap());
