@@ -293,7 +293,8 @@ fn bare(path: &Path, chunks: &[Chunk]) -> Result<()> {
         "CREATE TABLE record (key TEXT PRIMARY KEY, state INTEGER, submit INTEGER, charge TEXT, digest BLOB, payload TEXT) \
          STRICT, WITHOUT ROWID",
     )?;
-    let sql = |rows: usize| format!("INSERT INTO record VALUES {}", vec!["(?, 1, ?, ?, ?, ?)"; rows].join(", "));
+    let sql =
+        |rows: usize| format!("INSERT INTO record VALUES {}", vec!["(?, 1, ?, ?, ?, ?)"; rows].join(", "));
     for chunk in chunks {
         let mut records: Vec<&Candidate> = chunk.records.iter().collect();
         records.sort_by(|a, b| a.key.cmp(&b.key));

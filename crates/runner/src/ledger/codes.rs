@@ -75,6 +75,13 @@ pub(super) fn follows(record: &str, id: &str) -> bool {
     next.is_none_or(|next| !next.is_alphanumeric())
 }
 
+/// Where in the order of their bytes those texts lie that [follow](follows) an id with something behind it: from the first,
+/// and before the second. Some in the last one do not.
+pub(super) fn followers(id: &str) -> [(String, String); 4] {
+    [("\u{1}", "0"), (":", "A"), ("[", "a"), ("{", "\u{10FFFF}")]
+        .map(|(from, to)| (format!("{id}{from}"), format!("{id}{to}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,9 +99,22 @@ mod tests {
         assert!(state(9).is_err() && usage_type(3).is_err() && digest(&[1]).is_err() && charge("x").is_err());
         // The partial indexes of the schema name them by number.
         let indexed = [State::Pending, State::Unknown, State::Rejected, State::Failed].map(state_code);
-        let schema = include_str!("sqlite/migrations/0001.sql");
         assert_eq!(indexed, [1, 3, 5, 7]);
-        assert!(schema.contains("WHERE state IN (1, 3, 5, 7)"));
+        let schema = include_str!("sqlite/migrations/0003.sql");
+        assert!(schema.contains("WHERE state = 1 OR state = 3 OR state = 5 OR state = 7;"));
+        let schema = include_str!("sqlite/migrations/0001.sql");
         assert!(schema.contains("WHERE state = 4 AND") && state_code(State::Accepted) == 4);
+    }
+
+    #[test]
+    fn what_follows_an_id_lies_in_its_ranges() {
+        let ranges = followers("91");
+        let within = |text: &str| ranges.iter().any(|(from, to)| from.as_str() <= text && text < to.as_str());
+        for record in ["91.pbssrv", "91_4", "91+1", "91[1]", "91-5", "91~", "91@x", "91\u{e9}"] {
+            assert!(within(record), "{record}");
+        }
+        for record in ["910", "9100000.pbssrv", "91a", "91Z_4", "92", "9", "91"] {
+            assert!(!within(record), "{record}");
+        }
     }
 }

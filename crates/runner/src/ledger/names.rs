@@ -1,13 +1,14 @@
 //! Names by number and numbers by name, as far as they were used lately.
 
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The cache of one store.
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
-    ids: HashMap<Arc<str>, i64>,
-    texts: HashMap<i64, Arc<str>>,
+    ids: HashMap<Arc<str>, i64, RandomState>,
+    texts: HashMap<i64, Arc<str>, RandomState>,
 }
 
 /// Beyond so many cached names the cache starts over: memory does not grow with the input.

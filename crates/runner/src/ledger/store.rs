@@ -104,7 +104,7 @@ pub trait Names: Transactions {
 pub enum Ahead<'a> {
     /// The numbers of the names in these.
     Names(&'a [Incoming<'a>]),
-    /// Whether these are the same as before; where not, their rows, holds, and the owners of their identities.
+    /// Rows and holds of these, rows of their jobs, and the owners of their identities.
     Incoming(&'a [Incoming<'a>]),
     /// Rows and holds of these keys.
     Keys(&'a [&'a str]),
@@ -126,6 +126,30 @@ pub struct Incoming<'a> {
     pub candidate: &'a Candidate,
     /// Digest of its payload.
     pub digest: u128,
+}
+
+/// Enough of a row to tell whether a record is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Digest of the newest version's payload.
+    pub digest: Option<u128>,
+    /// Digest of what the source said.
+    pub source_digest: u128,
+    /// Where it stands.
+    pub state: State,
+    /// There is an open hold.
+    pub on_hold: bool,
+}
+
+impl Glance {
+    /// True where the newest version is this record, from the same source, and nobody is asked about it: the answer for
+    /// most records of most nights.
+    pub fn is_same(&self, incoming: Incoming<'_>) -> bool {
+        let quiet = !self.on_hold && !matches!(self.state, State::Held | State::Superseded);
+        quiet
+            && self.digest == Some(incoming.digest)
+            && self.source_digest == incoming.candidate.source_digest
+    }
 }
 
 /// A record that makes a new row, with everything that is stored as a number.
@@ -170,16 +194,21 @@ pub trait Rows: Names {
     /// The row of a key.
     fn row(&self, key: &str) -> Result<Option<Row>, Self::Fail>;
 
-    /// True where the newest version of a row is this record, from the same source, and nobody is asked about it: the
-    /// answer for most records of most nights.
-    fn same_as_before(&self, incoming: Incoming<'_>) -> Result<bool, Self::Fail>;
+    /// Hands out at a glance the rows in each range of keys (both ends are in it), in key order, at most `limit` a range;
+    /// false where a range has more. Ranges are in order and do not overlap.
+    fn glances(
+        &self,
+        ranges: &[(&str, String)],
+        limit: usize,
+        each: impl FnMut(&str, Glance),
+    ) -> Result<bool, Self::Fail>;
 
-    /// Inserts pending rows together where the ledger has no key from `first` to `last` and none of their identities;
-    /// else does nothing and answers false.
-    fn insert_fresh(&self, first: &str, last: &str, fresh: &[Fresh<'_>]) -> Result<bool, Self::Fail>;
+    /// Inserts pending rows together, whose keys are not there; does nothing and answers false where one of their wire
+    /// identities is taken.
+    fn insert_fresh(&self, fresh: &[Fresh<'_>]) -> Result<bool, Self::Fail>;
 
-    /// Writes a row as it is now.
-    fn put(&self, row: &Row, new: bool) -> Result<(), Self::Fail>;
+    /// Writes a row as it is now; `before` is what is stored, `None` where there is no row.
+    fn put(&self, before: Option<&Row>, after: &Row) -> Result<(), Self::Fail>;
 
     /// Keeps what a row no longer refers to.
     fn keep_past(&self, key: &str, kind: Past, id: i64) -> Result<(), Self::Fail>;
@@ -462,8 +491,11 @@ pub trait Holds: Names {
     /// Open holds by reason.
     fn hold_groups(&self, examples: usize) -> Result<Vec<Group>, Self::Fail>;
 
-    /// How many are open, and how many of those have a row that says so.
-    fn open_hold_counts(&self) -> Result<(i64, i64), Self::Fail>;
+    /// How many are open.
+    fn open_hold_count(&self) -> Result<i64, Self::Fail>;
+
+    /// How many are open and have a row that says so: a look at each.
+    fn matched_hold_count(&self) -> Result<i64, Self::Fail>;
 }
 
 /// Texts that could not be read, by their content.

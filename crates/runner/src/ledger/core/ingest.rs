@@ -1,11 +1,12 @@
 //! Taking in a chunk: records, held runs, quarantined texts and progress, all in one transaction.
 //!
-//! Records are taken in key order, in groups of a size that the store names. Where it has no key in the range of a group,
-//! they are new and go in together; else each is compared with its row and [decided](crate::ledger::restate) upon.
+//! Records are taken in key order, in groups of a size that the store names. What is the same as before is counted, what is
+//! new goes in together, and each of the others is compared with its row and [decided](crate::ledger::restate) upon.
 
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
-use super::twin::{behind, is_twin, job_of, same_job};
+use super::standing::{Standing, standings};
+use super::twin::{is_twin, job_of, same_job};
 use super::{go_live, import};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
@@ -30,17 +31,17 @@ pub(in crate::ledger) fn ingest<S: Store>(
 ) -> Result<Ingested, S::Fail> {
     check(chunk)?;
     let id = session.store.new_chunk(&chunk.source, chunk.rules_digest, now)?;
+    let kept = session.buffer();
     let mut taking = Taking {
         session,
         chunk,
         id,
         approval,
         now,
-        kept: Vec::new(),
+        kept,
         used: false,
         go_live: HashMap::new(),
         withheld: None,
-        beside_known: false,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -149,8 +150,6 @@ struct Taking<'s, 'a, 'c, S> {
     go_live: HashMap<Arc<str>, Option<i64>>,
     /// The chunk of rows that are recorded and not sent: an event of its own says so.
     withheld: Option<i64>,
-    /// True where rows of the chunk's jobs, or of jobs between them, are known: the same runs, perhaps.
-    beside_known: bool,
     report: Ingested,
 }
 
@@ -176,27 +175,37 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
             !again
         });
-        self.beside_known = self.is_beside_known(&sorted)?;
+        let mut before = None;
         for group in sorted.chunks(S::TOGETHER.max(1)) {
-            if !self.all_fresh(group)? {
-                self.session.store.ahead(Ahead::Incoming(group))?;
-                self.each(group)?;
-            }
+            self.group(group, before)?;
+            before = group.last().map(|incoming| incoming.candidate.key.as_str());
         }
-        self.each(&repeated)
+        self.session.store.ahead(Ahead::Incoming(&repeated))?;
+        repeated.into_iter().try_for_each(|incoming| self.one(incoming))
     }
 
-    /// One question a chunk, so that a backfill does not ask one for each of its runs.
-    fn is_beside_known(&self, sorted: &[Incoming<'c>]) -> Result<bool, S::Fail> {
-        let keys = || sorted.iter().map(|incoming| incoming.candidate.key.as_str());
-        if keys().zip(keys().skip(1)).any(|(one, other)| same_job(one, other)) {
-            return Ok(true);
+    /// Takes in a group in key order, behind the key `before`: what is new together, then what must be looked at, in order.
+    fn group(&mut self, group: &[Incoming<'c>], mut before: Option<&'c str>) -> Result<(), S::Fail> {
+        let standings = standings(self.session.store, group)?;
+        let (mut new, mut others) = (Vec::new(), Vec::new());
+        for (incoming, standing) in group.iter().zip(standings) {
+            let candidate = incoming.candidate;
+            // Two runs of one job may be one run by other times: the second is looked at when the first is there.
+            let second = before.is_some_and(|before| same_job(before, &candidate.key));
+            before = Some(&candidate.key);
+            match standing {
+                _ if self.too_early(candidate)? => others.push(*incoming),
+                Standing::Same => self.report.unchanged += 1,
+                Standing::New if !second => new.push(*incoming),
+                Standing::New | Standing::Beside | Standing::Other => others.push(*incoming),
+            }
         }
-        let (Some(first), Some(last)) = (keys().find_map(job_of), keys().next_back()) else {
-            return Ok(false);
-        };
-        let next = self.session.store.rows_after(None, first, 1)?;
-        Ok(next.first().is_some_and(|row| row.key <= behind(last)))
+        if !self.all_new(&new)? {
+            others.extend(new);
+            others.sort_by(|a, b| a.candidate.key.cmp(&b.candidate.key));
+        }
+        self.session.store.ahead(Ahead::Incoming(&others))?;
+        others.into_iter().try_for_each(|incoming| self.one(incoming))
     }
 
     /// A known row that is the same run by other times.
@@ -207,19 +216,13 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         Ok(of_job.into_iter().find(|row| is_twin(row, candidate)).map(|row| row.key))
     }
 
-    /// Inserts a group of new records together; false, with nothing done, where one of them is not new.
-    fn all_fresh(&mut self, group: &[Incoming<'c>]) -> Result<bool, S::Fail> {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
-        for incoming in group {
-            if self.too_early(incoming.candidate)? {
-                return Ok(false);
-            }
-        }
+    /// Inserts new records together; false, with nothing done, where the wire identity of one is taken.
+    fn all_new(&mut self, new: &[Incoming<'c>]) -> Result<bool, S::Fail> {
         let store = self.session.store;
-        store.ahead(Ahead::Names(group))?;
+        store.ahead(Ahead::Names(new))?;
         let mut end = self.kept.len();
-        let mut fresh = Vec::with_capacity(group.len());
-        for incoming in group.iter().filter(|incoming| !incoming.candidate.only_if_sent) {
+        let mut fresh = Vec::with_capacity(new.len());
+        for incoming in new.iter().filter(|incoming| !incoming.candidate.only_if_sent) {
             let candidate = incoming.candidate;
             let payload = place(self.id, end, candidate.payload.len());
             end += candidate.payload.len();
@@ -232,13 +235,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 project: store.id(&candidate.project)?,
             });
         }
-        // Other runs of the group's jobs may be the same runs by other times: each is looked at then.
-        let keys = group.iter().map(|incoming| incoming.candidate.key.as_str());
-        if self.beside_known && keys.clone().zip(keys.skip(1)).any(|(one, other)| same_job(one, other)) {
-            return Ok(false);
-        }
-        let from = job_of(&first.candidate.key).unwrap_or(&first.candidate.key);
-        if !store.insert_fresh(from, &behind(&last.candidate.key), &fresh)? {
+        if !fresh.is_empty() && !store.insert_fresh(&fresh)? {
             return Ok(false);
         }
         if !fresh.is_empty() {
@@ -251,21 +248,17 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
         self.session.count_payloads(self.id, signed(fresh.len() as u64));
         self.report.inserted += fresh.len() as u64;
-        self.report.ignored += (group.len() - fresh.len()) as u64;
+        self.report.ignored += (new.len() - fresh.len()) as u64;
         Ok(true)
     }
 
-    fn each(&mut self, group: &[Incoming<'c>]) -> Result<(), S::Fail> {
-        for incoming in group {
-            if self.too_early(incoming.candidate)? && self.withhold(incoming.candidate, incoming.digest)? {
-                self.report.withheld += 1;
-            } else if self.session.store.same_as_before(*incoming)? {
-                self.report.unchanged += 1;
-            } else {
-                self.record(incoming.candidate, incoming.digest)?;
-            }
+    fn one(&mut self, incoming: Incoming<'c>) -> Result<(), S::Fail> {
+        let Incoming { candidate, digest } = incoming;
+        if self.too_early(candidate)? && self.withhold(candidate, digest)? {
+            self.report.withheld += 1;
+            return Ok(());
         }
-        Ok(())
+        self.record(candidate, digest)
     }
 
     /// True where a record's run ended before its resource's go-live.
@@ -463,10 +456,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let refused = match self.session.store.owner(candidate.usage_type, &identity)? {
             Some(owner) if import::is_imported(&owner) => return self.adopt(None, candidate, digest, &owner),
             Some(owner) => Some((COLLISION, collision_detail(&identity, &owner))),
-            None if self.beside_known => {
-                self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known)))
-            }
-            None => None,
+            None => self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known))),
         };
         if let Some((reason, detail)) = refused {
             let row = self.blank(
@@ -842,6 +832,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             // Nothing new in it: most chunks of most nights.
             self.session.store.drop_chunk(self.id)?;
         }
+        self.session.keep_buffer(self.kept);
         Ok(self.report)
     }
 

@@ -18,3 +18,4 @@ pub(super) mod watch;
 
 mod hold;
 mod kept;
+mod standing;

@@ -33,7 +33,7 @@ pub(in crate::ledger) fn totals<S: Store>(session: &Session<'_, S>) -> Result<To
         };
         place(a).cmp(&place(b))
     });
-    totals.held_total = unsigned(session.store.open_hold_counts()?.0);
+    totals.held_total = unsigned(session.store.open_hold_count()?);
     totals.quarantined_open = session.store.open_text_count(0)?;
     Ok(totals)
 }

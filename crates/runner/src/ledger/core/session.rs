@@ -10,10 +10,32 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Unpacked payloads of the chunks that were read last, 32 MiB of them at most (but at least one).
-#[derive(Debug, Default)]
+/// Unpacked payloads of the chunks that were read last, 32 MiB of them at most (but at least one), and what packs new ones.
+#[derive(Default)]
 pub(in crate::ledger) struct Blobs {
     recent: VecDeque<(i64, Arc<Vec<u8>>)>,
+    /// Kept, because making one clears megabytes.
+    packer: Option<zstd::bulk::Compressor<'static>>,
+    /// The same of a chunk's payloads while they are gathered.
+    gathered: Vec<u8>,
+}
+
+impl std::fmt::Debug for Blobs {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let chunks = self.recent.iter().map(|(chunk, _)| chunk);
+        formatter.debug_list().entries(chunks).finish()
+    }
+}
+
+impl Blobs {
+    fn pack(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        let packer = match &mut self.packer {
+            Some(packer) => packer,
+            // Level 1: payloads are gone within days, and writing them is on the path of every first import.
+            none => none.insert(zstd::bulk::Compressor::new(1)?),
+        };
+        packer.compress(bytes)
+    }
 }
 
 const MOST_BLOB_BYTES: usize = 32 * 1024 * 1024;
@@ -73,6 +95,20 @@ pub(super) fn illegal(key: &str) -> impl FnOnce(IllegalEvent) -> LedgerError {
 }
 
 impl<'a, S: Store> Session<'a, S> {
+    /// An empty buffer for payloads, with room for those of a usual chunk after the first.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.blobs.borrow_mut().gathered);
+        buffer.clear();
+        buffer
+    }
+
+    /// Takes it back.
+    pub(super) fn keep_buffer(&self, buffer: Vec<u8>) {
+        if buffer.capacity() <= MOST_BLOB_BYTES {
+            self.blobs.borrow_mut().gathered = buffer;
+        }
+    }
+
     pub(in crate::ledger) fn new(store: &'a S, blobs: &'a RefCell<Blobs>) -> Self {
         Self { store, blobs, effects: Effects::default() }
     }
@@ -93,7 +129,7 @@ impl<'a, S: Store> Session<'a, S> {
             self.count(before, -1)?;
         }
         self.count(after, 1)?;
-        self.store.put(after, before.is_none())
+        self.store.put(before, after)
     }
 
     fn keep_past(
@@ -175,9 +211,10 @@ impl<'a, S: Store> Session<'a, S> {
 
     /// Stores the payloads of a chunk.
     pub(super) fn store_payloads(&self, chunk: i64, bytes: &[u8]) -> Result<(), S::Fail> {
-        // Level 1: payloads are gone within days, and writing them is on the path of every first import.
-        let packed = zstd::bulk::compress(bytes, 1)
-            .map_err(|error| LedgerError::Inconsistent(format!("payloads could not be packed: {error}")))?;
+        let packed =
+            self.blobs.borrow_mut().pack(bytes).map_err(|error| {
+                LedgerError::Inconsistent(format!("payloads could not be packed: {error}"))
+            })?;
         self.store.put_payloads(chunk, codes::signed(bytes.len() as u64), &packed)
     }
 

@@ -15,6 +15,11 @@ pub(in crate::ledger) fn job_of(key: &str) -> Option<&str> {
     key.get(..slash.checked_add(1)?)
 }
 
+/// Before all keys of the job that `key` is of, and behind those of any other; the key itself where it is of no job.
+pub(in crate::ledger) fn front(key: &str) -> &str {
+    job_of(key).unwrap_or(key)
+}
+
 /// Behind all keys of the job that `key` is of, and before those of any other.
 pub(in crate::ledger) fn behind(key: &str) -> String {
     // Submit times are digits, a sign, or `%`.

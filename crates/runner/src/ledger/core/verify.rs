@@ -171,7 +171,8 @@ impl<S: Store> Check<'_, '_, S> {
     }
 
     fn holds(&mut self) -> Result<(), S::Fail> {
-        let (open, matched) = self.session.store.open_hold_counts()?;
+        let store = self.session.store;
+        let (open, matched) = (store.open_hold_count()?, store.matched_hold_count()?);
         let said = self.sums.on_hold;
         if open != matched || open != said {
             self.fault(

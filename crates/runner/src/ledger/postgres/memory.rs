@@ -5,7 +5,7 @@ use super::copy::Tuples;
 use super::{Fail, PostgresStore, short};
 use crate::ledger::codes::type_code;
 use crate::ledger::row::Identity;
-use crate::ledger::{Entry, Hold, Row, State};
+use crate::ledger::{Entry, Hold, Row};
 use amie_usage::UsageType;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,8 +16,6 @@ pub(super) struct Memory {
     pub(super) rows: HashMap<String, Option<Row>>,
     /// Keys by job, where all of the job's rows are in `rows`.
     pub(super) jobs: HashMap<String, BTreeSet<String>>,
-    /// Rows of which only this was read.
-    pub(super) glances: HashMap<String, Glance>,
     /// Rows to be written; true where they are new.
     pub(super) changed: BTreeMap<String, bool>,
     pub(super) owners: HashMap<Wire, Owner>,
@@ -48,34 +46,8 @@ impl Memory {
     pub(super) fn forget_what_was_read(&mut self) {
         self.rows.clear();
         self.jobs.clear();
-        self.glances.clear();
         self.owners.clear();
         self.holds.clear();
-    }
-}
-
-/// Enough of a row to tell whether a record is the same.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Glance {
-    pub(super) digest: Option<u128>,
-    pub(super) source_digest: u128,
-    pub(super) state: State,
-    pub(super) on_hold: bool,
-}
-
-impl Glance {
-    pub(super) fn of(row: &Row) -> Self {
-        Self {
-            digest: row.wanted.as_ref().map(|wanted| wanted.digest),
-            source_digest: row.source_digest,
-            state: row.state,
-            on_hold: row.on_hold,
-        }
-    }
-
-    pub(super) fn same(&self, digest: u128, source_digest: u128) -> bool {
-        let quiet = !self.on_hold && !matches!(self.state, State::Held | State::Superseded);
-        quiet && self.digest == Some(digest) && self.source_digest == source_digest
     }
 }
 

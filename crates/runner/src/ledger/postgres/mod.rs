@@ -40,7 +40,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 /// Numbered migrations: `schema_version` in `meta` says how many have run. They are only ever added to.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// What `meta` says that a ledger is.
 const APPLICATION: &str = "amie-runner ledger";

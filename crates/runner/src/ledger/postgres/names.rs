@@ -2,7 +2,7 @@
 
 use super::memory::{Owner, Wire, wire};
 use super::{Fail, PostgresStore, short, storable};
-use crate::ledger::codes::{follows, signed, type_code, unsigned};
+use crate::ledger::codes::{followers, follows, signed, type_code, unsigned};
 use crate::ledger::row::Identity;
 use crate::ledger::store::{Identities, Names};
 use crate::ledger::{Carried, LedgerError, Progress};
@@ -255,25 +255,21 @@ impl Identities for PostgresStore {
     }
 
     fn with_record_id(&self, id: &str, prefix: bool, limit: usize) -> Result<BTreeSet<String>, Fail> {
-        let mut keys = BTreeSet::new();
-        // The index begins with type and resource, and there are few of either: one short look for each.
-        let places = self.list("SELECT DISTINCT usage_type, resource FROM tally WHERE resource <> 0", &[])?;
-        let id = storable(id);
-        let last = if prefix { format!("{id}\u{10FFFF}") } else { id.clone().into_owned() };
-        let sql = "SELECT local_record_id, key FROM identity WHERE usage_type = $1 AND resource = $2 \
-                   AND local_record_id >= $3 AND local_record_id <= $4 ORDER BY local_record_id LIMIT 10000";
-        for place in places {
-            let (usage_type, resource): (i16, i64) = (place.try_get(0)?, place.try_get(1)?);
-            for row in self.query(sql, &[&usage_type, &resource, &id.as_ref(), &last])? {
+        let (id, most) = (storable(id), signed(limit as u64));
+        let sql = "SELECT key FROM identity WHERE local_record_id = $1 LIMIT $2";
+        let exact = self.list(sql, &[&id.as_ref(), &most])?;
+        let mut keys: BTreeSet<String> = exact.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let ranges = if prefix { followers(&id).to_vec() } else { Vec::new() };
+        let sql = "SELECT local_record_id, key FROM identity WHERE local_record_id >= $1 AND local_record_id < $2 \
+                   ORDER BY local_record_id LIMIT $3";
+        for (from, to) in ranges {
+            for row in self.query(sql, &[&from, &to, &most])? {
                 if follows(row.try_get(0)?, &id) {
                     keys.insert(row.try_get(1)?);
                 }
-                if keys.len() >= limit {
-                    return Ok(keys);
-                }
             }
         }
-        Ok(keys)
+        Ok(keys.into_iter().take(limit).collect())
     }
 
     fn identities(&self) -> Result<i64, Fail> {

@@ -2,14 +2,14 @@
 //! to.
 
 use super::copy::Tuples;
-use super::memory::{Glance, Memory, Owner, Wire, wire};
+use super::memory::{Memory, Owner, Wire, wire};
 use super::{Fail, PostgresStore, lost, short, storable};
 use crate::ledger::codes::{
     charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
 };
 use crate::ledger::core::twin::{behind, job_of};
 use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
-use crate::ledger::store::{Ahead, Fresh, Incoming, Names, Past, Place, Rows};
+use crate::ledger::store::{Ahead, Fresh, Glance, Incoming, Names, Past, Place, Rows};
 use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, SourceFacts, State};
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,42 +263,12 @@ impl PostgresStore {
     }
 
     fn ahead_incoming(&self, incoming: &[Incoming<'_>]) -> Result<(), Fail> {
-        let candidates = || incoming.iter().map(|incoming| incoming.candidate);
-        let keys: Vec<&str> = candidates().map(|candidate| candidate.key.as_str()).collect();
-        let glances = "SELECT key, digest, source_digest, state, flags FROM record WHERE key = ANY($1)";
-        let found = self.query(glances, &[&clean(&keys)])?;
-        let mut known = BTreeMap::new();
-        for row in &found {
-            let digest_of: Option<&[u8]> = row.try_get(1)?;
-            let glance = Glance {
-                digest: digest_of.map(digest).transpose()?,
-                source_digest: digest(row.try_get(2)?)?,
-                state: state(row.try_get::<_, i16>(3)?.into())?,
-                on_hold: row.try_get::<_, i16>(4)? & ON_HOLD != 0,
-            };
-            known.insert(row.try_get::<_, String>(0)?, glance);
-        }
-        let mut differ = Vec::new();
-        let mut owners: Vec<&Candidate> = Vec::new();
-        {
-            let memory = &mut *self.memory.borrow_mut();
-            for Incoming { candidate, digest } in incoming {
-                match known.get(candidate.key.as_str()) {
-                    Some(glance) if glance.same(*digest, candidate.source_digest) => continue,
-                    Some(_) => differ.push(candidate.key.as_str()),
-                    None => {
-                        memory.rows.entry(candidate.key.clone()).or_insert(None);
-                        memory.holds.entry(candidate.key.clone()).or_insert(None);
-                    }
-                }
-                owners.push(candidate);
-            }
-            memory.glances.extend(known);
-        }
-        self.learn_rows(&differ)?;
-        self.learn_holds(&differ)?;
-        self.learn_jobs(&owners)?;
-        self.learn_owners(&owners)
+        let candidates: Vec<&Candidate> = incoming.iter().map(|incoming| incoming.candidate).collect();
+        let keys: Vec<&str> = candidates.iter().map(|candidate| candidate.key.as_str()).collect();
+        self.learn_rows(&keys)?;
+        self.learn_holds(&keys)?;
+        self.learn_jobs(&candidates)?;
+        self.learn_owners(&candidates)
     }
 
     /// All rows of the jobs that these records are of.
@@ -443,7 +413,6 @@ impl PostgresStore {
         if known.is_empty() {
             return Ok(());
         }
-        self.simple("TRUNCATE changed_record")?;
         self.copy_in(&format!("COPY changed_record ({COLUMNS}) FROM STDIN BINARY"), known)?;
         let values: Vec<String> = COLUMNS.split(',').map(|name| format!("n.{}", name.trim())).collect();
         let sql = format!(
@@ -451,7 +420,9 @@ impl PostgresStore {
             values.join(", ")
         );
         self.execute(sql, &[])?;
-        self.simple("TRUNCATE changed_record")
+        // The table is empty again when the transaction ends; until then it may be used once more.
+        self.execute("DELETE FROM changed_record", &[])?;
+        Ok(())
     }
 }
 
@@ -490,34 +461,45 @@ impl Rows for PostgresStore {
         Ok(self.memory.borrow().rows.get(key).cloned().flatten())
     }
 
-    fn same_as_before(&self, incoming: Incoming<'_>) -> Result<bool, Fail> {
-        let Incoming { candidate, digest } = incoming;
-        let same = |glance: Glance| glance.same(digest, candidate.source_digest);
-        {
-            let memory = self.memory.borrow();
-            if let Some(row) = memory.rows.get(&candidate.key) {
-                return Ok(row.as_ref().map(Glance::of).is_some_and(same));
+    fn glances(
+        &self,
+        ranges: &[(&str, String)],
+        limit: usize,
+        mut each: impl FnMut(&str, Glance),
+    ) -> Result<bool, Fail> {
+        // With an order and a limit each range is one look into the index, whatever the planner thinks of ranges.
+        let sql = "SELECT key, digest, source_digest, state, flags, w.n \
+                   FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (a, b, n) CROSS JOIN LATERAL \
+                   (SELECT * FROM record WHERE record.key >= w.a AND record.key <= w.b ORDER BY record.key LIMIT $3) r \
+                   ORDER BY w.n, r.key";
+        let (first, last): (Vec<_>, Vec<_>) =
+            ranges.iter().map(|(first, last)| (storable(first), storable(last))).unzip();
+        let most = signed(limit as u64).saturating_add(1);
+        let (mut complete, mut range, mut rows) = (true, 0, 0);
+        for row in self.list(sql, &[&first, &last, &most])? {
+            let number: i64 = row.try_get(5)?;
+            rows = if number == range { rows + 1 } else { 1 };
+            range = number;
+            if rows > limit {
+                complete = false;
+                continue;
             }
-            if let Some(glance) = memory.glances.get(&candidate.key) {
-                return Ok(same(*glance));
-            }
+            let newest: Option<&[u8]> = row.try_get(1)?;
+            let glance = Glance {
+                digest: newest.map(digest).transpose()?,
+                source_digest: digest(row.try_get(2)?)?,
+                state: state(row.try_get::<_, i16>(3)?.into())?,
+                on_hold: row.try_get::<_, i16>(4)? & ON_HOLD != 0,
+            };
+            each(row.try_get(0)?, glance);
         }
-        Ok(self.row(&candidate.key)?.as_ref().map(Glance::of).is_some_and(same))
+        Ok(complete)
     }
 
-    fn insert_fresh(&self, first: &str, last: &str, fresh: &[Fresh<'_>]) -> Result<bool, Fail> {
+    fn insert_fresh(&self, fresh: &[Fresh<'_>]) -> Result<bool, Fail> {
         // What the group before left in memory comes first, and what was read for it may be otherwise after this.
         self.write_out()?;
         self.memory.borrow_mut().forget_what_was_read();
-        let none = "SELECT NOT EXISTS (SELECT 1 FROM record WHERE key BETWEEN $1 AND $2)";
-        let row = self.query_one(none, &[&storable(first).as_ref(), &storable(last).as_ref()])?;
-        let none: bool = row.map_or(Ok(false), |row| row.try_get(0))?;
-        if !none {
-            return Ok(false);
-        }
-        if fresh.is_empty() {
-            return Ok(true);
-        }
         let (mut identities, mut rows) = (Tuples::default(), Tuples::default());
         for one in fresh {
             let candidate = one.incoming.candidate;
@@ -545,10 +527,10 @@ impl Rows for PostgresStore {
         Ok(true)
     }
 
-    fn put(&self, row: &Row, new: bool) -> Result<(), Fail> {
+    fn put(&self, before: Option<&Row>, row: &Row) -> Result<(), Fail> {
         let memory = &mut *self.memory.borrow_mut();
         memory.rows.insert(row.key.clone(), Some(row.clone()));
-        memory.changed.entry(row.key.clone()).or_insert(new);
+        memory.changed.entry(row.key.clone()).or_insert(before.is_none());
         if let Some(keys) = job_of(&row.key).and_then(|job| memory.jobs.get_mut(job)) {
             keys.insert(row.key.clone());
         }

@@ -10,6 +10,8 @@ mod place;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod together;
+mod writing;
 
 use super::book::Book;
 use super::codes;
@@ -28,7 +30,11 @@ use std::time::Duration;
 const APPLICATION_ID: i64 = 0x414D_4945;
 
 /// Numbered migrations: `user_version` says how many have run. They are only ever added to.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// A ledger in a SQLite file. See [`Ledger`](super::Ledger) for what it does.
 pub type SqliteLedger = Book<SqliteStore>;
@@ -39,6 +45,7 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     names: RefCell<NameCache>,
+    updates: RefCell<writing::Updates>,
     /// Held for the life of the ledger; `None` for a reader.
     _lock: Option<File>,
 }
@@ -170,8 +177,8 @@ impl SqliteLedger {
 
     fn with(connection: Connection, path: &Path, binding: Binding, lock: Option<File>) -> Self {
         connection.set_prepared_statement_cache_capacity(128);
-        let names = RefCell::default();
-        Self::new(SqliteStore { connection, path: path.to_owned(), names, _lock: lock }, binding)
+        let (names, updates) = (RefCell::default(), RefCell::default());
+        Self::new(SqliteStore { connection, path: path.to_owned(), names, updates, _lock: lock }, binding)
     }
 }
 
@@ -263,7 +270,7 @@ fn prepare(connection: &Connection) -> Result<(), Fail> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?; // pages: 16 MiB
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?; // pages: 32 MiB
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     Ok(())
 }
@@ -273,6 +280,7 @@ fn make(path: &Path, binding: &Binding, now: i64) -> Result<(), Fail> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "page_size", place::NEW_PAGE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     bring_up_to_date(&mut connection, path, binding, now)?;
     connection.close().map_err(|(_, error)| error)?;

@@ -1,7 +1,7 @@
 //! Names by number, wire identities, and single values, as they are stored.
 
 use super::{Fail, SqliteStore};
-use crate::ledger::codes::{follows, signed, type_code, unsigned};
+use crate::ledger::codes::{followers, follows, signed, type_code, unsigned};
 use crate::ledger::row::Identity;
 use crate::ledger::store::{Identities, Names};
 use crate::ledger::{Carried, LedgerError, Progress};
@@ -162,31 +162,24 @@ impl Identities for SqliteStore {
     }
 
     fn with_record_id(&self, id: &str, prefix: bool, limit: usize) -> Result<BTreeSet<String>, Fail> {
-        let mut keys = BTreeSet::new();
-        // The index begins with type and resource, and there are few of either: one short look for each.
-        let sql = "SELECT DISTINCT usage_type, resource FROM tally WHERE resource <> 0";
-        let places: Vec<(i64, i64)> = {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            found.collect::<Result<_, _>>()?
-        };
-        let sql = "SELECT local_record_id, key FROM identity \
-                   WHERE usage_type = ?1 AND resource = ?2 AND local_record_id >= ?3 AND local_record_id <= ?4";
+        let most = signed(limit as u64);
+        let sql = "SELECT key FROM identity WHERE local_record_id = ?1 LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let last = if prefix { format!("{id}\u{10FFFF}") } else { id.to_owned() };
-        for (usage_type, resource) in places {
-            let mut found = statement.query((usage_type, resource, id, &last))?;
+        let mut keys: BTreeSet<String> =
+            statement.query_map((id, most), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let ranges = if prefix { followers(id).to_vec() } else { Vec::new() };
+        let sql = "SELECT local_record_id, key FROM identity WHERE local_record_id >= ?1 AND local_record_id < ?2 \
+                   ORDER BY local_record_id LIMIT ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for (from, to) in ranges {
+            let mut found = statement.query((from, to, most))?;
             while let Some(row) = found.next()? {
-                let (record, key): (String, String) = (row.get(0)?, row.get(1)?);
-                if follows(&record, id) {
-                    keys.insert(key);
-                }
-                if keys.len() >= limit {
-                    return Ok(keys);
+                if follows(&row.get::<_, String>(0)?, id) {
+                    keys.insert(row.get(1)?);
                 }
             }
         }
-        Ok(keys)
+        Ok(keys.into_iter().take(limit).collect())
     }
 
     fn identities(&self) -> Result<i64, Fail> {

@@ -54,8 +54,19 @@ pub(super) fn check_local(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// Bytes of a page: SQLite's default, which no ledger was ever made without.
-const PAGE: u64 = 4096;
+/// Bytes of a page of a new ledger: a quarter less work than with SQLite's default where rows go in (measured).
+pub(super) const NEW_PAGE: i64 = 8192;
+
+/// Bytes of a page as the beginning of the file says; SQLite's default where it says nothing that can be.
+fn page_of(first: &[u8]) -> u64 {
+    // Two bytes, big endian; 1 stands for 65,536.
+    let said = first.get(16..18).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok()).map(u16::from_be_bytes);
+    match said {
+        Some(1) => 65_536,
+        Some(page) if page >= 512 && page.is_power_of_two() => page.into(),
+        _ => 4096,
+    }
+}
 
 /// True where a ledger is at a path. A file that lacks a part of a page is refused, unless the log beside it may have it:
 /// SQLite takes a file of less than a page for a new database, and with it all memory of what was sent would be gone in
@@ -66,15 +77,16 @@ pub(super) fn is_there(path: &Path) -> Result<bool, LedgerError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(source) => return Err(LedgerError::Io { path: path.to_owned(), source }),
     };
-    let mut first = [0; 16];
-    let read = File::open(path).and_then(|mut file| file.read(&mut first));
-    let read = read.map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
-    if read == first.len() && &first != b"SQLite format 3\0" {
+    let mut first = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(18).read_to_end(&mut first));
+    read.map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+    if first.get(..16).is_some_and(|magic| magic != b"SQLite format 3\0") {
         return Err(LedgerError::NotALedger { path: path.to_owned() });
     }
+    let page = page_of(&first);
     let log = || std::fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len());
-    if len < PAGE || (len % PAGE != 0 && log() == 0) {
-        let detail = format!("it has {len} bytes, which are not whole pages of {PAGE}");
+    if len < page || (len % page != 0 && log() == 0) {
+        let detail = format!("it has {len} bytes, which are not whole pages of {page}");
         return Err(LedgerError::Corrupt { path: path.to_owned(), detail });
     }
     Ok(true)
@@ -144,6 +156,17 @@ mod tests {
         assert_eq!(network_kind(0x6969), Some("NFS"));
         assert_eq!(network_kind(0x0BD0_0BD0), Some("Lustre"));
         assert_eq!(network_kind(0xFFFF_FFFF_FF53_4D42), Some("CIFS"), "sign-extended");
+    }
+
+    #[test]
+    fn the_size_of_a_page_is_what_the_file_says() {
+        let first = |bytes: [u8; 2]| [b"SQLite format 3\0".as_slice(), &bytes].concat();
+        for (bytes, page) in
+            [([0x10, 0], 4096), ([0x20, 0], 8192), ([0, 1], 65_536), ([0, 0], 4096), ([7, 7], 4096)]
+        {
+            assert_eq!(page_of(&first(bytes)), page);
+        }
+        assert_eq!(page_of(b"SQLite"), 4096);
     }
 
     #[test]

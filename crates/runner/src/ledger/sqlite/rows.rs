@@ -1,23 +1,25 @@
-//! Rows as they are stored: read, written, fifty new ones at a time; lists of them, and what they add up to.
+//! Rows as they are stored, one at a time and in lists, and what they add up to.
 
 use super::{Fail, SqliteStore};
 use crate::ledger::codes::{
     charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
 };
+use crate::ledger::core::twin::behind;
 use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
-use crate::ledger::store::{Fresh, Incoming, Names, Past, Place, Rows};
+use crate::ledger::store::{Fresh, Glance, Names, Past, Place, Rows};
 use crate::ledger::{Group, LedgerError, List, Row, SourceFacts, State};
 use amie_usage::{Decimal, UsageType};
-use rusqlite::{ErrorCode, OptionalExtension, params};
+use rusqlite::{ErrorCode, OptionalExtension};
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-/// Rows a statement: measured 371 ns a row against 652 with one.
-const GROUP: usize = 50;
-
-/// Rows of one state in key order, by a partial index.
-pub(super) const READY: &str = "FROM record WHERE state IN (1, 3, 5, 7) AND state = ?1 AND usage_type = ?2 \
-    AND key > ?3 ORDER BY key LIMIT ?4";
+/// Rows of one state and type in key order, by a partial index: the state is part of the text, so that it is seen to fit.
+pub(super) fn ready(state: State) -> String {
+    format!(
+        "FROM record WHERE state = {} AND usage_type = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+        state_code(state)
+    )
+}
 
 /// Rows whose newer version has waited for long enough.
 pub(super) const QUIET: &str = "FROM record WHERE state = 4 AND version > sent_version AND usage_type = ?1 \
@@ -29,10 +31,10 @@ pub(super) const COLUMNS: &str = "key, state, usage_type, version, source_digest
     sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, before_version, before_charge, \
     before_first, before_last, batch, confirm, loaded_at, loaded_charge, error";
 
-const RESEND: i64 = 1;
-const TAKEN: i64 = 2;
-const DRIFTED: i64 = 4;
-const ON_HOLD: i64 = 8;
+pub(super) const RESEND: i64 = 1;
+pub(super) const TAKEN: i64 = 2;
+pub(super) const DRIFTED: i64 = 4;
+pub(super) const ON_HOLD: i64 = 8;
 
 /// The columns of a row, one after the other: looking them up by name costs twenty times as much.
 struct Columns<'r, 's> {
@@ -89,62 +91,7 @@ impl<'r> Columns<'r, '_> {
     }
 }
 
-/// Statements over all columns, made once.
 static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} FROM record WHERE key = ?1"));
-static UPDATE: LazyLock<String> = LazyLock::new(|| {
-    let assignments: Vec<String> =
-        (1..).zip(COLUMNS.split(',')).skip(1).map(|(at, name)| format!("{name} = ?{at}")).collect();
-    format!("UPDATE record SET {} WHERE key = ?1", assignments.join(", "))
-});
-static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let values = vec!["?"; COLUMNS.split(',').count()].join(", ");
-    format!("INSERT INTO record ({COLUMNS}) VALUES ({values})")
-});
-
-/// A multi-row INSERT: the one of the usual size is made once.
-struct GroupInsert {
-    head: &'static str,
-    values: &'static str,
-    usual: LazyLock<String>,
-}
-
-enum Statement<'a> {
-    Usual(&'a str),
-    Other(String),
-}
-
-impl GroupInsert {
-    fn sql(&self, rows: usize) -> Statement<'_> {
-        if rows == GROUP {
-            Statement::Usual(&self.usual)
-        } else {
-            Statement::Other(build(self.head, self.values, rows))
-        }
-    }
-}
-
-fn build(head: &str, values: &str, rows: usize) -> String {
-    format!("{head} VALUES {}", vec![values; rows].join(", "))
-}
-
-const RECORD_HEAD: &str = "INSERT INTO record (key, state, usage_type, version, source_digest, flags, file, line, \
-    resource, local_record_id, submit, username, project, charge, digest, start, end, elapsed, requeued, chunk, offset, \
-    len, born)";
-const RECORD_VALUES: &str = "(?, 1, ?, 1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const IDENTITY_HEAD: &str = "INSERT INTO identity (usage_type, resource, local_record_id, submit, key)";
-const IDENTITY_VALUES: &str = "(?, ?, ?, ?, ?)";
-
-static RECORDS: GroupInsert = GroupInsert {
-    head: RECORD_HEAD,
-    values: RECORD_VALUES,
-    usual: LazyLock::new(|| build(RECORD_HEAD, RECORD_VALUES, GROUP)),
-};
-static IDENTITIES: GroupInsert = GroupInsert {
-    head: IDENTITY_HEAD,
-    values: IDENTITY_VALUES,
-    usual: LazyLock::new(|| build(IDENTITY_HEAD, IDENTITY_VALUES, GROUP)),
-};
-
 impl SqliteStore {
     /// Reads a row of [`COLUMNS`].
     pub(super) fn read(&self, row: &rusqlite::Row<'_>) -> Result<Row, Fail> {
@@ -207,42 +154,20 @@ impl SqliteStore {
         })
     }
 
-    /// True where the ledger has no key from `first` to `last`.
-    fn none_between(&self, first: &str, last: &str) -> Result<bool, Fail> {
-        let sql = "SELECT NOT EXISTS (SELECT 1 FROM record WHERE key BETWEEN ?1 AND ?2)";
-        Ok(self.connection.prepare_cached(sql)?.query_row((first, last), |row| row.get(0))?)
-    }
-
-    /// Takes the wire identities of new records; false where one is taken (the statement then did nothing at all).
-    fn insert_identities(&self, fresh: &[Fresh<'_>]) -> Result<bool, Fail> {
-        let sql = IDENTITIES.sql(fresh.len());
-        let mut statement = match &sql {
-            Statement::Usual(sql) => self.connection.prepare_cached(sql)?,
-            Statement::Other(sql) => self.connection.prepare_cached(sql)?,
-        };
-        let mut at = 0;
-        for Fresh { incoming, resource, .. } in fresh {
-            let candidate = incoming.candidate;
-            let mut bind = |value: &dyn rusqlite::ToSql| {
-                at += 1;
-                statement.raw_bind_parameter(at, value)
-            };
-            bind(&type_code(candidate.usage_type))?;
-            bind(resource)?;
-            bind(&candidate.local_record_id)?;
-            bind(&candidate.submit)?;
-            bind(&candidate.key)?;
+    fn rows_of(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Row>, Fail> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found = statement.query(values)?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next()? {
+            rows.push(self.read(row)?);
         }
-        match statement.raw_execute() {
-            Ok(_) => Ok(true),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(rows)
     }
 }
 
 impl Rows for SqliteStore {
-    const TOGETHER: usize = GROUP;
+    // Few looks for what is known.
+    const TOGETHER: usize = 1_000;
 
     fn row(&self, key: &str) -> Result<Option<Row>, Fail> {
         let mut statement = self.connection.prepare_cached(&SELECT)?;
@@ -250,117 +175,61 @@ impl Rows for SqliteStore {
         rows.next()?.map(|row| self.read(row)).transpose()
     }
 
-    fn same_as_before(&self, incoming: Incoming<'_>) -> Result<bool, Fail> {
-        // 0 and 8 are held and superseded; flag 8 is an open hold.
-        let sql = "SELECT digest = ?2 AND source_digest = ?3 AND state NOT IN (0, 8) AND flags & 8 = 0 \
-                   FROM record WHERE key = ?1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let Incoming { candidate, digest } = incoming;
-        let wanted = (&candidate.key, digest.to_be_bytes(), candidate.source_digest.to_be_bytes());
-        Ok(statement.query_row(wanted, |row| row.get::<_, Option<bool>>(0)).optional()?.flatten()
-            == Some(true))
+    fn glances(
+        &self,
+        ranges: &[(&str, String)],
+        limit: usize,
+        mut each: impl FnMut(&str, Glance),
+    ) -> Result<bool, Fail> {
+        // The limit is part of the text: SQLite compiles a statement anew for each other value of a limit that is bound.
+        let sql = format!(
+            "SELECT key, digest, source_digest, state, flags FROM record WHERE key BETWEEN ?1 AND ?2 \
+             ORDER BY key LIMIT {}",
+            signed(limit as u64).saturating_add(1)
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut complete = true;
+        for (first, last) in ranges {
+            let mut found = statement.query((first, last))?;
+            let mut rows = 0;
+            while let Some(row) = found.next()? {
+                rows += 1;
+                if rows > limit {
+                    complete = false;
+                    break;
+                }
+                let mut columns = Columns { row, at: 0 };
+                let key = columns.text()?;
+                let newest = row.get_ref(1)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+                columns.skip(1);
+                let source_digest = digest(columns.blob()?)?;
+                let (state, flags) = (state(columns.next()?)?, columns.next::<i64>()?);
+                let digest = newest.map(digest).transpose()?;
+                each(key, Glance { digest, source_digest, state, on_hold: flags & ON_HOLD != 0 });
+            }
+        }
+        Ok(complete)
     }
 
-    fn insert_fresh(&self, first: &str, last: &str, fresh: &[Fresh<'_>]) -> Result<bool, Fail> {
-        if !self.none_between(first, last)? {
-            return Ok(false);
+    fn insert_fresh(&self, fresh: &[Fresh<'_>]) -> Result<bool, Fail> {
+        let run = |sql: &str| self.connection.prepare_cached(sql)?.execute([]);
+        run("SAVEPOINT fresh")?;
+        match self.insert_together(fresh) {
+            Ok(()) => {
+                run("RELEASE fresh")?;
+                Ok(true)
+            }
+            Err(Fail::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                run("ROLLBACK TO fresh")?;
+                run("RELEASE fresh")?;
+                Ok(false)
+            }
+            Err(fail) => Err(fail),
         }
-        if fresh.is_empty() {
-            return Ok(true);
-        }
-        if !self.insert_identities(fresh)? {
-            return Ok(false);
-        }
-        let sql = RECORDS.sql(fresh.len());
-        let mut statement = match &sql {
-            Statement::Usual(sql) => self.connection.prepare_cached(sql)?,
-            Statement::Other(sql) => self.connection.prepare_cached(sql)?,
-        };
-        let mut at = 0;
-        for Fresh { incoming, payload, file, resource, username, project } in fresh {
-            let Incoming { candidate, digest } = incoming;
-            let mut bind = |value: &dyn rusqlite::ToSql| {
-                at += 1;
-                statement.raw_bind_parameter(at, value)
-            };
-            bind(&candidate.key)?;
-            bind(&type_code(candidate.usage_type))?;
-            bind(&candidate.source_digest.to_be_bytes())?;
-            bind(file)?;
-            bind(&signed(candidate.line))?;
-            bind(resource)?;
-            bind(&candidate.local_record_id)?;
-            bind(&candidate.submit)?;
-            bind(username)?;
-            bind(project)?;
-            bind(&candidate.charge.to_string())?;
-            bind(&digest.to_be_bytes())?;
-            bind(&candidate.facts.start)?;
-            bind(&candidate.facts.end)?;
-            bind(&signed(candidate.facts.elapsed))?;
-            bind(&candidate.facts.requeued)?;
-            bind(&payload.chunk)?;
-            bind(&payload.offset)?;
-            bind(&payload.len)?;
-            bind(&payload.chunk)?;
-        }
-        statement.raw_execute()?;
-        Ok(true)
     }
 
-    fn put(&self, after: &Row, new: bool) -> Result<(), Fail> {
-        let wanted = after.wanted.as_ref();
-        let id = |text: Option<&Arc<str>>| text.map(|text| self.id(text)).transpose();
-        let payload = wanted.and_then(|wanted| wanted.payload);
-        let flag = |set: bool, flag: i64| if set { flag } else { 0 };
-        let sql: &str = if new { &INSERT } else { &UPDATE };
-        // In the order of the columns.
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.execute(params![
-            after.key,
-            state_code(after.state),
-            type_code(after.usage_type),
-            after.version,
-            after.source_digest.to_be_bytes().as_slice(),
-            flag(after.resend, RESEND)
-                | flag(after.taken, TAKEN)
-                | flag(after.drifted, DRIFTED)
-                | flag(after.on_hold, ON_HOLD),
-            self.id(&after.file)?,
-            signed(after.line),
-            id(wanted.map(|wanted| &wanted.identity.resource))?,
-            wanted.map(|wanted| &wanted.identity.local_record_id),
-            wanted.map(|wanted| wanted.identity.submit),
-            id(wanted.map(|wanted| &wanted.username))?,
-            id(wanted.map(|wanted| &wanted.project))?,
-            wanted.map(|wanted| wanted.charge.to_string()),
-            wanted.map(|wanted| wanted.digest.to_be_bytes()),
-            wanted.map(|wanted| wanted.facts.start),
-            wanted.map(|wanted| wanted.facts.end),
-            wanted.map(|wanted| signed(wanted.facts.elapsed)),
-            wanted.map(|wanted| wanted.facts.requeued),
-            payload.map(|payload| payload.chunk),
-            payload.map(|payload| payload.offset),
-            payload.map(|payload| payload.len),
-            after.born,
-            after.sent.map(|sent| sent.version),
-            after.sent.map(|sent| sent.charge.to_string()),
-            after.sent.map(|sent| sent.first_at),
-            after.sent.map(|sent| sent.last_at),
-            after.sent_payload.map(|payload| payload.chunk),
-            after.sent_payload.map(|payload| payload.offset),
-            after.sent_payload.map(|payload| payload.len),
-            after.before.map(|sent| sent.version),
-            after.before.map(|sent| sent.charge.to_string()),
-            after.before.map(|sent| sent.first_at),
-            after.before.map(|sent| sent.last_at),
-            after.batch,
-            after.confirm,
-            after.loaded.map(|(at, _)| at),
-            after.loaded.map(|(_, charge)| charge.to_string()),
-            after.error,
-        ])?;
-        Ok(())
+    fn put(&self, before: Option<&Row>, after: &Row) -> Result<(), Fail> {
+        self.write_row(before, after)
     }
 
     fn keep_past(&self, key: &str, kind: Past, id: i64) -> Result<(), Fail> {
@@ -384,10 +253,9 @@ impl Rows for SqliteStore {
         limit: usize,
         mut take: impl FnMut(Row) -> bool,
     ) -> Result<(), Fail> {
-        static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} {READY}"));
-        let mut statement = self.connection.prepare_cached(&SQL)?;
-        let wanted = (state_code(state), type_code(usage_type), after, signed(limit as u64));
-        let mut found = statement.query(wanted)?;
+        let sql = format!("SELECT {COLUMNS} {}", ready(state));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query((type_code(usage_type), after, signed(limit as u64)))?;
         while let Some(row) = found.next()? {
             if !take(self.read(row)?) {
                 break;
@@ -398,46 +266,30 @@ impl Rows for SqliteStore {
 
     fn quiet(&self, usage_type: UsageType, since: i64, limit: usize) -> Result<Vec<Row>, Fail> {
         let sql = format!("SELECT {COLUMNS} {QUIET}");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut found = statement.query((type_code(usage_type), since, signed(limit as u64)))?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            rows.push(self.read(row)?);
-        }
-        Ok(rows)
+        self.rows_of(&sql, (type_code(usage_type), since, signed(limit as u64)))
     }
 
     fn keys_with_error(&self, state: State, error: Option<&str>) -> Result<Vec<String>, Fail> {
-        let sql = "SELECT key FROM record WHERE state IN (1, 3, 5, 7) AND state = ?1 AND usage_type = ?2 \
-                   AND (?3 IS NULL OR error = ?3)";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut keys = Vec::new();
-        for usage_type in UsageType::ALL {
-            let found =
-                statement.query_map((state_code(state), type_code(usage_type), error), |row| row.get(0))?;
-            for key in found {
-                keys.push(key?);
-            }
-        }
-        Ok(keys)
+        let sql = format!(
+            "SELECT key FROM record WHERE state = {} AND (?1 IS NULL OR error = ?1) ORDER BY usage_type, key",
+            state_code(state)
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let found = statement.query_map([error], |row| row.get(0))?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Fail> {
         let sql = format!(
             "SELECT {COLUMNS} FROM record WHERE key > ?1 AND (?2 IS NULL OR project = ?2) ORDER BY key LIMIT ?3"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut found = statement.query((after, project, signed(limit as u64)))?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            rows.push(self.read(row)?);
-        }
-        Ok(rows)
+        self.rows_of(&sql, (after, project, signed(limit as u64)))
     }
 
     fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Fail> {
-        let rows = self.rows_after(None, job, limit)?;
-        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job)).collect())
+        let sql =
+            format!("SELECT {COLUMNS} FROM record WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT {limit}");
+        self.rows_of(&sql, (job, behind(job)))
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {
@@ -458,7 +310,7 @@ impl Rows for SqliteStore {
             List::Unknown => State::Unknown,
             List::Rejected | List::Holds | List::Quarantine => State::Rejected,
         });
-        let rows = format!("FROM record WHERE state IN (1, 3, 5, 7) AND state = {state}");
+        let rows = format!("FROM record WHERE state = {state}");
         if list == List::Unknown {
             return self.groups(
                 &format!(

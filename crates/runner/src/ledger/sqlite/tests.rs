@@ -1,10 +1,11 @@
 //! What only shows from inside: sabotage by triggers, durability as another connection sees it, query plans, damage.
 
 use super::*;
+use crate::ledger::row::{PayloadRef, Sent};
 use crate::ledger::store::Rows;
 use crate::ledger::{
     Candidate, Chunk, LeaseRequest, Ledger, Person, Progress, RecordOutcome, Retry, Row, Sighting,
-    SourceFacts, envelope_bytes,
+    SourceFacts, State, envelope_bytes,
 };
 use amie_usage::UsageType;
 use rusqlite::ffi;
@@ -183,9 +184,13 @@ fn events_are_only_added() {
 #[test]
 fn sending_and_listing_use_the_partial_indexes() {
     let (_directory, ledger) = fresh();
+    let ready = |state| (rows::ready(state), "record_by_state", vec!["0", "", "10"]);
     for (sql, index, wanted) in [
-        (rows::READY, "record_by_state", vec!["1", "0", "", "10"]),
-        (rows::QUIET, "record_waiting", vec!["1", "0", "10"]),
+        ready(State::Pending),
+        ready(State::Unknown),
+        ready(State::Rejected),
+        ready(State::Failed),
+        (rows::QUIET.to_owned(), "record_waiting", vec!["1", "0", "10"]),
     ] {
         let sql = format!("EXPLAIN QUERY PLAN SELECT key {sql}");
         let mut statement = ledger.store.connection.prepare(&sql).unwrap();
@@ -239,7 +244,7 @@ fn newer_schemas_and_other_databases_are_refused() {
     drop(ledger);
     let path = directory.path().join("ledger.db");
     let error = SqliteLedger::open(&path, &binding(), NOW).unwrap_err();
-    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 3, .. }), "{error}");
     assert!(matches!(SqliteLedger::open_reader(&path), Err(LedgerError::NewerSchema { .. })));
 
     let path = directory.path().join("other.db");
@@ -250,20 +255,6 @@ fn newer_schemas_and_other_databases_are_refused() {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .unwrap();
     assert_eq!(tables, 1, "nothing was put into it");
-}
-
-#[test]
-fn a_ledger_of_schema_1_is_brought_up_to_date_with_its_rows() {
-    let (directory, mut ledger) = fresh();
-    ledger.ingest(&chunk(0..8), NOW).unwrap();
-    ledger.store.connection.execute_batch("DROP TABLE carried; PRAGMA user_version = 1").unwrap();
-    drop(ledger);
-    let mut ledger = SqliteLedger::open(&directory.path().join("ledger.db"), &binding(), NOW).unwrap();
-    let carried = crate::ledger::Carried { point: "p".into(), after: "f".into(), state: vec![1] };
-    let again = Chunk { carried: vec![carried.clone()], ..chunk(0..8) };
-    assert_eq!(ledger.ingest(&again, NOW).unwrap().unchanged, 8);
-    assert_eq!(ledger.carried("s", "p").unwrap(), Some(carried));
-    assert_eq!(ledger.verify().unwrap(), []);
 }
 
 /// A ledger with a row in every state.
@@ -362,146 +353,62 @@ fn verify_finds_every_kind_of_damage() {
     }
 }
 
+/// Only what differs is written: from any row to any other.
 #[test]
-fn a_row_is_written_and_read_back_as_it_was() {
-    let (_directory, mut ledger) = varied();
-    let rows = |ledger: &SqliteLedger| -> Vec<Row> {
-        ledger
-            .ask(|session| {
-                let mut rows = Vec::new();
-                session.store.every_row(|row| {
-                    rows.push(row);
-                    Ok(true)
-                })?;
-                Ok(rows)
-            })
-            .unwrap()
+fn a_row_that_becomes_any_other_is_read_back_as_that() {
+    let (_directory, ledger) = varied();
+    let mut rows = Vec::new();
+    ledger
+        .store
+        .every_row(|row| {
+            rows.push(Row { key: "k".into(), ..row });
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(rows.len(), 9);
+    let sent = Some(Sent { version: 7, charge: Decimal::new(15, 1), first_at: 1, last_at: 2 });
+    let place = Some(PayloadRef { chunk: 1, offset: 2, len: 3 });
+    let everything = Row {
+        version: 9,
+        source_digest: 5,
+        sent,
+        before: sent,
+        sent_payload: place,
+        resend: true,
+        taken: true,
+        drifted: true,
+        on_hold: true,
+        born: Some(4),
+        batch: Some(5),
+        confirm: Some(6),
+        loaded: Some((7, Decimal::new(150, 2))),
+        error: Some("words".into()),
+        line: 8,
+        ..rows[0].clone()
     };
-    let before = rows(&ledger);
-    assert_eq!(before.len(), 9);
-    ledger.change(|session| before.iter().try_for_each(|row| session.save(Some(row), row))).unwrap();
-    assert_eq!(rows(&ledger), before);
-    assert_eq!(ledger.retry(&Retry::Keys(vec!["k000002".into()]), ADMIN, NOW).unwrap(), 1);
-    assert_eq!(ledger.verify().unwrap(), []);
-}
-
-/// `cargo test --release -p runner --lib -- --ignored --nocapture rows_a_second`
-#[test]
-#[ignore = "a measurement, for release builds"]
-#[allow(clippy::print_stdout)]
-fn rows_a_second() {
-    const ROWS: u32 = 1_000_000;
-    let cpu = || {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    };
-    let timed = |what: &str, rows: u32, work: &mut dyn FnMut()| -> f64 {
-        let (start, before) = (std::time::Instant::now(), cpu());
-        work();
-        let (wall, used) = (start.elapsed().as_secs_f64(), cpu() - before);
-        let per_row = used * 1e9 / f64::from(rows);
-        println!("{what}: {per_row:.0} ns CPU a row, {:.0} rows/s by the clock", f64::from(rows) / wall);
-        used
-    };
-    let chunks: Vec<Chunk> = (0..ROWS / 10_000).map(|number| real_chunk(number * 10_000)).collect();
-
-    let directory = tempfile::tempdir().unwrap();
-    let mut bare = Connection::open(directory.path().join("bare.db")).unwrap();
-    prepare(&bare).unwrap();
-    bare.execute_batch(
-        "CREATE TABLE record (key TEXT PRIMARY KEY, state INTEGER, submit INTEGER, charge TEXT, digest BLOB) \
-         STRICT, WITHOUT ROWID",
-    )
-    .unwrap();
-    let sql = format!("INSERT INTO record VALUES {}", vec!["(?, 1, ?, ?, ?)"; 50].join(", "));
-    let alone = timed("bare inserts of five columns", ROWS, &mut || {
-        for chunk in &chunks {
-            let transaction = bare.transaction().unwrap();
-            for group in chunk.records.chunks(50) {
-                let mut statement = transaction.prepare_cached(&sql).unwrap();
-                for (at, one) in (1..).step_by(4).zip(group) {
-                    statement.raw_bind_parameter(at, &one.key).unwrap();
-                    statement.raw_bind_parameter(at + 1, one.submit).unwrap();
-                    statement.raw_bind_parameter(at + 2, one.charge.to_string()).unwrap();
-                    statement.raw_bind_parameter(at + 3, one.source_digest.to_be_bytes()).unwrap();
-                }
-                statement.raw_execute().unwrap();
-            }
-            transaction.commit().unwrap();
+    rows.push(everything);
+    for from in &rows {
+        for to in &rows {
+            ledger.store.put(None, from).unwrap();
+            ledger.store.put(Some(from), to).unwrap();
+            assert_eq!(ledger.store.row("k").unwrap().as_ref(), Some(to));
+            ledger.store.connection.execute("DELETE FROM record WHERE key = 'k'", []).unwrap();
         }
-    });
-    let (_directory, mut ledger) = fresh();
-    let new = timed("ingest, all new", ROWS, &mut || {
-        for chunk in &chunks {
-            assert_eq!(ledger.ingest(chunk, NOW).unwrap().inserted, 10_000);
-        }
-    });
-    timed("ingest, all known", ROWS, &mut || {
-        for chunk in &chunks {
-            assert_eq!(ledger.ingest(chunk, NOW).unwrap().unchanged, 10_000);
-        }
-    });
-    let mut sent = 0;
-    timed("lease and settle", 100_000, &mut || {
-        while sent < 100_000 {
-            let leased = ledger.lease(&LeaseRequest::new(UsageType::Compute, NOW)).unwrap().unwrap();
-            let outcomes = vec![RecordOutcome::Accepted; leased.records.len()];
-            ledger.settle(leased.batch, &outcomes, "", NOW).unwrap();
-            sent += leased.records.len();
-        }
-    });
-    let sightings: Vec<Sighting> =
-        chunks.iter().take(10).flat_map(|chunk| &chunk.records).map(shown).collect();
-    timed("confirm", 100_000, &mut || {
-        for page in sightings.chunks(25_000) {
-            assert_eq!(ledger.confirm(page, NOW).unwrap().loaded, page.len() as u64);
-        }
-    });
-    timed("totals", 1, &mut || assert_eq!(ledger.totals().unwrap().states.len(), 3));
-    println!("ingest takes {:.2} times the CPU of bare inserts", new / alone);
-}
-
-fn shown(one: &Candidate) -> Sighting {
-    Sighting::Loaded {
-        usage_type: UsageType::Compute,
-        resource: one.resource.to_string(),
-        local_record_id: one.local_record_id.clone(),
-        submit: Some(one.submit),
-        charge: Some(one.charge),
-        charge_places: None,
-        loaded_at: Some(NOW),
     }
 }
 
-/// Ten thousand records as a site has them: 400 bytes of JSON each.
-fn real_chunk(first: u32) -> Chunk {
-    let mut chunk = Chunk { source: "slurm".into(), files: vec!["sacct.txt".into()], ..Chunk::default() };
-    for job in first..first + 10_000 {
-        let start = chunk.payloads.len();
-        let submit = 1_700_000_000 + i64::from(job);
-        let key = format!("slurm/cluster/{job:010}/{submit}");
-        let (user, charge) = (job % 200, Decimal::new(i128::from(job % 1_000) * 10 + 5, 1));
-        let json = format!(
-            "{{\"Username\":\"user{user}\",\"LocalProjectID\":\"TG-ABC123456\",\"LocalRecordID\":\"{job}\",\
-             \"Resource\":\"cpu.example\",\"SubmitTime\":\"2026-10-02T00:{:02}:{:02}Z\",\
-             \"StartTime\":\"2026-10-02T01:00:00Z\",\"EndTime\":\"2026-10-02T02:00:00Z\",\"Charge\":\"{charge}\",\
-             \"Attributes\":{{\"NodeCount\":1,\"CpuCoreCount\":16,\"Queue\":\"normal\"}},\"LocalReference\":\"{key}\"}}",
-            job / 60 % 60,
-            job % 60
-        );
-        chunk.payloads.extend_from_slice(json.as_bytes());
-        chunk.records.push(Candidate {
-            key,
-            local_record_id: job.to_string(),
-            submit,
-            resource: "cpu.example".into(),
-            username: format!("user{user}").into(),
-            project: "TG-ABC123456".into(),
-            charge,
-            payload: start..chunk.payloads.len(),
-            source_digest: u128::from(job) << 64 | 0x9E37_79B9,
-            ..candidate(0, &mut Vec::new())
-        });
+/// `state IN (...)` in the condition of an index had both make a table in memory for every row.
+#[test]
+fn no_row_is_written_by_way_of_a_table_in_memory() {
+    let (_directory, ledger) = fresh();
+    for sql in [
+        "UPDATE record SET state = 4, batch = 1 WHERE key = 'a'",
+        "INSERT INTO record (key, state, usage_type, version, source_digest, flags, file, line) \
+         VALUES ('a', 1, 0, 1, x'', 0, 1, 1)",
+    ] {
+        let mut statement = ledger.store.connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let steps: Vec<String> =
+            statement.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
+        assert!(!steps.iter().any(|step| step.starts_with("OpenEphemeral")), "{sql}: {steps:?}");
     }
-    chunk
 }
