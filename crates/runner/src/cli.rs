@@ -409,9 +409,10 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
-    /// Forget the texts of questions that were closed long ago, and give unused space back. What was sent stays for ever.
+    /// Forget the texts of questions that were closed long ago, and files that are no longer read, and give unused space back.
+    /// What was sent stays for ever.
     Compact {
-        /// Keep what was closed in the last so many days.
+        /// Keep what was closed, or read, in the last so many days.
         #[arg(long, value_name = "DAYS", default_value_t = 400)]
         keep_days: u32,
         /// Write the counts as JSON.

@@ -135,19 +135,26 @@ fn go_live(config: &Config, resource: &str, from: NaiveDate, decision: &Decision
 fn compact(config: &Config, keep_days: u32, json: bool) -> Result<Exit, Failure> {
     let size = || config.ledger.file_bytes();
     let mut ledger = super::writer(config)?;
-    let before = size();
-    let closed_before = clock::now().saturating_sub(i64::from(keep_days).saturating_mul(86_400));
-    let done = ledger.compact(closed_before)?;
-    let after = size();
+    let bytes_before = size();
+    let before = clock::now().saturating_sub(i64::from(keep_days).saturating_mul(86_400));
+    let done = ledger.compact(before)?;
+    let bytes_after = size();
     if json {
         println!(
             "{}",
-            serde_json::json!({ "holds": done.holds, "texts": done.texts, "bytes_before": before, "bytes_after": after })
+            serde_json::json!({
+                "holds": done.holds,
+                "texts": done.texts,
+                "files": done.files,
+                "bytes_before": bytes_before,
+                "bytes_after": bytes_after,
+            })
         );
     } else {
         println!(
-            "forgot the text of {} closed hold(s) and {} closed quarantined text(s); {before} bytes before, {after} after",
-            done.holds, done.texts
+            "forgot the text of {} closed hold(s) and {} closed quarantined text(s), and how far {} file(s) were read; \
+             {bytes_before} bytes before, {bytes_after} after",
+            done.holds, done.texts, done.files
         );
     }
     Ok(Exit::Well)

@@ -199,11 +199,12 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::close_quarantine(session, ids, person, now))
     }
 
-    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError> {
+    fn compact(&mut self, before: i64) -> Result<Compacted, LedgerError> {
         let compacted = self.change(|session| {
             Ok(Compacted {
-                holds: session.store.forget_closed_holds(closed_before)?,
-                texts: session.store.forget_closed_texts(closed_before)?,
+                holds: session.store.forget_closed_holds(before)?,
+                texts: session.store.forget_closed_texts(before)?,
+                files: session.store.forget_progress(before)?,
             })
         })?;
         self.store.shrink().map_err(|fail| self.store.explain(fail))?;

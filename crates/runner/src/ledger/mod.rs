@@ -501,12 +501,13 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<Restored, LedgerError>;
 
-    /// Lets go of what only closed questions needed, where they were closed before a time, and gives unused space back.
+    /// Lets go of what only closed questions needed, where they were closed before a time, and of how far files were read that
+    /// were last read before it; and gives unused space back.
     /// Rows, identities, digests and events stay for ever.
     ///
     /// # Errors
     /// Where the store fails; what was forgotten by then stays so.
-    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError>;
+    fn compact(&mut self, before: i64) -> Result<Compacted, LedgerError>;
 
     /// Takes over what another program sent: it counts as loaded, and a run that maps to its identity is not sent again.
     /// `origin` says where this is known from.
@@ -814,6 +815,8 @@ pub struct Compacted {
     pub holds: u64,
     /// Closed quarantined texts whose bytes were forgotten.
     pub texts: u64,
+    /// Files of which it was forgotten how far they were read.
+    pub files: u64,
 }
 
 /// What became of what an older ledger was about to send.
