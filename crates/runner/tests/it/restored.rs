@@ -1,6 +1,6 @@
 //! A ledger that was put back from a backup: refused by name, accepted by a person, and nothing added twice.
 
-use crate::support::{Said, Service, Site, expected_records};
+use crate::support::{Said, Service, Site, amie_runner, expected_records};
 use serde_json::Value;
 use std::time::Duration;
 use usage_sandbox::{Settings, UsageType};
@@ -202,4 +202,70 @@ fn a_copy_that_went_another_way_is_refused_however_far_it_went() {
     // Only a little is done on this one, and on the other there was much more.
     put_back(&site, &first);
     refused(&site.run(&["run"]));
+}
+
+#[test]
+fn killed_while_it_is_accepted_an_older_ledger_is_refused_still_or_accepted_whole() {
+    let service = Service::start(Settings::default());
+    let (site, backup) = after_two_nights(&service);
+    put_back(&site, &backup);
+    let killed_at = |place| {
+        let output =
+            amie_runner(site.folder.path()).args(ACCEPT).env("AMIE_CRASH_AT", place).output().unwrap();
+        assert_eq!(output.status.code(), None, "{place}: it was not killed");
+    };
+    killed_at("committing:1");
+    refused(&site.run(&["run"]));
+    killed_at("committed:1");
+    site.run(&["run", "--wait", "20"]);
+    assert_eq!(counts(&service), wanted());
+    assert_eq!(
+        site.run(&["held", "--reason", "restored"]).stdout.matches("storage/scratch/").count(),
+        wanted().1
+    );
+    assert_eq!(site.run(&["ledger", "verify"]).status, 0);
+}
+
+#[test]
+fn a_ledger_that_is_gone_is_made_anew_and_that_another_was_here_is_said() {
+    let service = Service::start(Settings::default());
+    let (site, _) = after_two_nights(&service);
+    std::fs::remove_file(site.path("ledger.db")).unwrap();
+    let dry = site.run(&["run", "--dry-run"]);
+    assert!(!dry.stderr.contains("another ledger"), "{}", dry.stderr);
+    let check = site.run(&["check"]);
+    assert!(check.stdout.contains("will be made by the first run"), "{}", check.stdout);
+    for said in [true, false] {
+        let known = site.run(&["ledger", "import-sent", "--from-service", "--reason", "begun anew"]);
+        assert_eq!(
+            (known.status, known.stderr.contains("another ledger was here")),
+            (0, said),
+            "{}",
+            known.stderr
+        );
+    }
+}
+
+#[test]
+fn what_was_restated_since_the_backup_is_an_alarm() {
+    let service = Service::start(Settings::default());
+    let (site, _) = after_two_nights(&service);
+    let backup = ledger(&site);
+    let (once, twice) =
+        ("charge = \"core_hours * factor.queue\"", "charge = \"2 * core_hours * factor.queue\"");
+    site.configure(once, twice);
+    let restate =
+        ["restate", "--from", "2026-01-01", "--to", "2027-01-01", "--approve", "--reason", "a wrong rate"];
+    site.run(&restate);
+    let night = site.run(&["run", "--wait", "20"]);
+    assert!(night.stderr.contains("seen with another charge 0"), "{}", night.stderr);
+    site.configure(twice, once);
+    put_back(&site, &backup);
+    assert_eq!(site.run(&ACCEPT).status, 0);
+    let posts = service.state().posts;
+    let night = site.run(&["run", "--wait", "20"]);
+    assert_eq!((night.status, service.state().posts), (1, posts), "{}", night.stderr);
+    let charged =
+        expected_records().iter().filter(|record| record[0] == "pbs.testsite.access-ci.org").count();
+    assert!(night.stderr.contains(&format!("seen with another charge {charged}")), "{}", night.stderr);
 }

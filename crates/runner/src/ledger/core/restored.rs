@@ -43,7 +43,7 @@ pub(in crate::ledger) fn accept<S: Store>(
         .map_err(|error| LedgerError::Inconsistent(format!("{DOUBTED}: {error}")))?;
     session.store.set_meta(DOUBTED, &text)?;
     // What was restated since is not known either: the loads of it are looked at.
-    watch::restated(session, now)?;
+    watch::forgotten(session, now)?;
     session.store.note(&NewEvent {
         what: What::Noted(Note::Restored),
         detail: person.why,

@@ -133,12 +133,11 @@ pub(super) fn complain(ledger: &Path, error: &std::io::Error) {
 
 /// Says that the witness is another ledger's. A new ledger may be meant; or the old one is missing.
 pub(super) fn say_other(ledger: &Path, other: &Seen) {
-    let path = place(ledger);
+    let name = place(ledger).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (event, at) = (other.newest.event, clock::show(other.newest.at));
     tracing::warn!(
-        "{}: another ledger was here before, with events up to {event} of {at}; this one knows nothing of what that one \
-         sent. If no new one was meant, put the old one back before anything is sent",
-        path.display()
+        "{name}: another ledger was here before, with events up to {event} of {at}; this one knows nothing of what that one \
+         sent. If no new one was meant, put the old one back before anything is sent"
     );
 }
 
