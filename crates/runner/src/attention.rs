@@ -125,6 +125,9 @@ fn hold_advice(reason: &str) -> &'static str {
         "above-usual-night" => {
             "look at the rates and the largest jobs; then `amie-runner held approve --reason-code above-usual-night --resource NAME --all --reason '...'`, or waive"
         }
+        "restored" => {
+            "they may have been sent before the ledger was put back from a backup: look at the service; then `amie-runner held waive --all --reason-code restored --reason '...'` where it has them, or approve"
+        }
         "moving" => {
             "nobody is needed: zero was sent under the old identity, and the charge follows under the new one when that is loaded"
         }

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Held(Held),
     /// Texts that could not be read: list, read again, dismiss.
     Quarantine(Quarantine),
-    /// The ledger itself: verify it, export it.
+    /// The ledger itself: verify it, export it, accept one that was put back from a backup.
     Ledger(LedgerArgs),
     /// What the service took and could not load: by its words, sent again, or acknowledged at the service.
     Failed(Failed),
@@ -409,9 +409,10 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
-    /// Forget the texts of questions that were closed long ago, and give unused space back. What was sent stays for ever.
+    /// Forget the texts of questions that were closed long ago, and files that are no longer read, and give unused space back.
+    /// What was sent stays for ever.
     Compact {
-        /// Keep what was closed in the last so many days.
+        /// Keep what was closed, or read, in the last so many days.
         #[arg(long, value_name = "DAYS", default_value_t = 400)]
         keep_days: u32,
         /// Write the counts as JSON.
@@ -429,6 +430,15 @@ pub(crate) enum LedgerAction {
         /// With --from-service: only what was loaded on this day (in site.timezone) or later.
         #[arg(long, value_name = "DATE", requires = "from_service")]
         since: Option<NaiveDate>,
+        #[command(flatten)]
+        decision: Decision,
+        /// Write the counts as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Accept a ledger that was put back from a backup: what was sent since is not in it. Compute records are sent again and
+    /// overwrite; what the service might add up is held (`restored`) until a person decides.
+    Restored {
         #[command(flatten)]
         decision: Decision,
         /// Write the counts as JSON.

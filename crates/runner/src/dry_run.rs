@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::config::{Api, Config};
 use crate::engine::{self, Collected};
-use crate::ledger::{Binding, Ingested, LeaseRequest, LedgerError, RecordOutcome};
+use crate::ledger::{Binding, Ingested, LeaseRequest, LedgerError, Older, RecordOutcome};
 use crate::nightly::{self, NightError};
 use crate::plan::Planned;
 use amie_usage::{UsageType, wire};
@@ -19,6 +19,8 @@ pub struct DryRun {
     pub messages: u64,
     /// Records in them.
     pub records: u64,
+    /// What the ledger lacks, where it is older than what was seen of it: a real run refuses it.
+    pub older: Option<Older>,
 }
 
 /// Why a dry run could not be.
@@ -55,7 +57,7 @@ pub fn dry_run<E>(
     let (collected, ingested) = engine::ingest(config, planned, ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
     nightly::before_sending(config, ledger)?;
-    let mut found = DryRun { collected, ingested, messages: 0, records: 0 };
+    let mut found = DryRun { collected, ingested, messages: 0, records: 0, older: ledger.older().cloned() };
     for usage_type in UsageType::ALL {
         let request = LeaseRequest {
             max_records: api.max_records,

@@ -24,6 +24,7 @@ pub(crate) fn explain(args: &cli::Explain) -> Result<Exit, Failure> {
         opened => opened?,
     };
     let ledger = ledger.as_deref();
+    ledger.into_iter().for_each(super::say_if_older);
     let (sighted, problems) = in_sources(&config, &planned, ledger, id);
     let (mut known, mut quarantined) = (Vec::new(), Vec::new());
     if let Some(ledger) = ledger {

@@ -1,4 +1,4 @@
-//! `ledger`: the ledger itself, for those who keep it: verified, exported.
+//! `ledger`: the ledger itself, for those who keep it: verified, exported, accepted after it was put back.
 
 use crate::cli::{Decision, ExportForm, Exported, LedgerAction, LedgerArgs};
 use crate::present::{self, Failure, escape, say};
@@ -27,6 +27,7 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<Exit, Failure> {
         LedgerAction::ImportSent { table, since, decision, json, .. } => {
             import_sent(&config, table.as_deref(), *since, decision, *json)
         }
+        LedgerAction::Restored { decision, json } => restored(&config, decision, *json),
         LedgerAction::GoLive { json, .. } => list_go_live(&config, *json),
         LedgerAction::Export { what, format, output } => write(&config, *what, *format, output.as_deref()),
     }
@@ -134,21 +135,59 @@ fn go_live(config: &Config, resource: &str, from: NaiveDate, decision: &Decision
 fn compact(config: &Config, keep_days: u32, json: bool) -> Result<Exit, Failure> {
     let size = || config.ledger.file_bytes();
     let mut ledger = super::writer(config)?;
-    let before = size();
-    let closed_before = clock::now().saturating_sub(i64::from(keep_days).saturating_mul(86_400));
-    let done = ledger.compact(closed_before)?;
-    let after = size();
+    let bytes_before = size();
+    let before = clock::now().saturating_sub(i64::from(keep_days).saturating_mul(86_400));
+    let done = ledger.compact(before)?;
+    let bytes_after = size();
     if json {
         println!(
             "{}",
-            serde_json::json!({ "holds": done.holds, "texts": done.texts, "bytes_before": before, "bytes_after": after })
+            serde_json::json!({
+                "holds": done.holds,
+                "texts": done.texts,
+                "files": done.files,
+                "bytes_before": bytes_before,
+                "bytes_after": bytes_after,
+            })
         );
     } else {
         println!(
-            "forgot the text of {} closed hold(s) and {} closed quarantined text(s); {before} bytes before, {after} after",
-            done.holds, done.texts
+            "forgot the text of {} closed hold(s) and {} closed quarantined text(s), and how far {} file(s) were read; \
+             {bytes_before} bytes before, {bytes_after} after",
+            done.holds, done.texts, done.files
         );
     }
+    Ok(Exit::Well)
+}
+
+/// Accepts an older ledger. What the configuration says to be sent again when its fate is unknown may be sent again here.
+fn restored(config: &Config, decision: &Decision, json: bool) -> Result<Exit, Failure> {
+    let (by, why) = super::decision(decision)?;
+    let compute_overwrites = config.api.as_ref().is_none_or(|api| api.may_resend(UsageType::Compute));
+    let mut might_add = vec![UsageType::Storage, UsageType::Adjustment];
+    if !compute_overwrites {
+        might_add.push(UsageType::Compute);
+    }
+    let binding = super::known(config)?.binding().clone();
+    let mut ledger = config.ledger.open_restored(&binding, clock::now())?;
+    let done = ledger.accept_restored(&might_add, Person { by: &by, why: &why }, clock::now())?;
+    if json {
+        println!("{}", serde_json::json!({ "held": done.held, "unknown": done.unknown }));
+    } else {
+        println!(
+            "accepted; {} pending record(s) are held as restored, {} are of unknown fate now",
+            done.held, done.unknown
+        );
+    }
+    let compute =
+        if compute_overwrites { "are sent again and overwrite" } else { "are held as restored, too" };
+    say(format_args!(
+        "Before the next run: `amie-runner ledger import-sent --from-service --since DAY --reason '...'` takes over what the \
+         service has loaded since the backup.\nThen compute records that this ledger takes for new {compute}; storage records \
+         of until now are held as restored: waive those that the service has, approve the others.\nAdjustments that were made \
+         since the backup are not known: look at the service before they are asked for again.\nDecisions since the backup \
+         (held, restate, ledger go-live) are to be made again."
+    ));
     Ok(Exit::Well)
 }
 

@@ -19,7 +19,7 @@ pub(crate) mod transform;
 mod unmapped;
 
 use crate::cli::Decision;
-use crate::present::{Failure, escape};
+use crate::present::{Failure, escape, say};
 use runner::config::Config;
 use runner::ledger::Ledger;
 
@@ -50,8 +50,22 @@ fn decision(decision: &Decision) -> Result<(String, String), Failure> {
     }
 }
 
-/// The ledger of a configuration, for questions.
+/// The ledger of a configuration, for questions. One that is older than what was seen of it answers them all the same.
 fn reader(config: &Config) -> Result<Box<dyn Ledger>, Failure> {
+    let ledger = known(config)?;
+    say_if_older(ledger.as_ref());
+    Ok(ledger)
+}
+
+/// Says that answers are those of an older ledger.
+fn say_if_older(ledger: &dyn Ledger) {
+    if let Some(older) = ledger.older() {
+        say(format_args!("warning: {}", escape(&older.to_string())));
+    }
+}
+
+/// What is known of the ledger of a configuration.
+fn known(config: &Config) -> Result<Box<dyn Ledger>, Failure> {
     if !config.ledger.may_exist() {
         return Err(Failure::Usage(format!(
             "{}: there is no ledger yet; `amie-runner run` makes it",
@@ -63,6 +77,6 @@ fn reader(config: &Config) -> Result<Box<dyn Ledger>, Failure> {
 
 /// The ledger of a configuration, for a person's decisions: whatever service it speaks for, nothing is sent here.
 fn writer(config: &Config) -> Result<Box<dyn Ledger>, Failure> {
-    let binding = reader(config)?.binding().clone();
+    let binding = known(config)?.binding().clone();
     Ok(config.ledger.open(&binding, runner::clock::now())?)
 }

@@ -136,6 +136,9 @@ fn print_messages(config: &Config, planned: &[Planned<'_>], api: &Api) -> Result
         "dry run: {} message(s) with {} record(s) would be sent; nothing was sent, nothing was written",
         outcome.messages, outcome.records
     ));
+    if let Some(older) = &outcome.older {
+        say(format_args!("warning: a run would be refused: {}", escape(&older.to_string())));
+    }
     for problem in &outcome.collected.remarks.problems {
         say(format_args!("amie-runner: {}", escape(&problem.to_string())));
     }

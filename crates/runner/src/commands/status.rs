@@ -16,14 +16,16 @@ pub(crate) fn status(args: &cli::Status) -> Result<Exit, Failure> {
     let totals = ledger.totals()?;
     let items = gather(ledger.as_ref(), 3)?;
     if args.json {
-        println!("{}", json(&config, &totals, &items));
+        let older = ledger.older().map(ToString::to_string);
+        println!("{}", json(&config, &totals, &items, older.as_deref()));
     } else {
         print!("{}", text(&config, &totals, &items));
     }
-    Ok(if items.is_empty() { Exit::Well } else { Exit::Attention })
+    let well = items.is_empty() && ledger.older().is_none();
+    Ok(if well { Exit::Well } else { Exit::Attention })
 }
 
-fn json(config: &Config, totals: &Totals, items: &[Item]) -> serde_json::Value {
+fn json(config: &Config, totals: &Totals, items: &[Item], older: Option<&str>) -> serde_json::Value {
     let charges: Vec<_> = totals
         .charges
         .iter()
@@ -38,7 +40,7 @@ fn json(config: &Config, totals: &Totals, items: &[Item]) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "adjustments": adjustments(totals), "attention": items, "tables": TableAge::of(config, clock::now()) })
+    serde_json::json!({ "totals": LedgerTotals::from(totals), "charges": charges, "adjustments": adjustments(totals), "attention": items, "older": older, "tables": TableAge::of(config, clock::now()) })
 }
 
 fn text(config: &Config, totals: &Totals, items: &[Item]) -> String {

@@ -2,16 +2,18 @@
 
 use super::core::session::{Blobs, Session};
 use super::core::{
-    adjust, brake, confirm, go_live, import, ingest, moving, news, people, query, send, verify, watch,
+    adjust, brake, confirm, go_live, import, ingest, moving, news, people, query, restored, send, verify,
+    watch,
 };
 use super::store::{Holding, Purpose, Store};
 use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Compacted, Confirmed,
     Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased, Ledger,
-    LedgerError, List, Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing,
-    Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
+    LedgerError, List, Logged, News, Older, Person, Progress, Quarantined, RecordOutcome, Recovered,
+    Repricing, Restored, Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
 };
 use crate::crash;
+use amie_usage::UsageType;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -20,12 +22,14 @@ use std::collections::BTreeMap;
 pub struct Book<S> {
     pub(super) store: S,
     binding: Binding,
+    /// What it lacks, where it is open for questions only.
+    pub(super) older: Option<Older>,
     blobs: RefCell<Blobs>,
 }
 
 impl<S: Store> Book<S> {
     pub(super) fn new(store: S, binding: Binding) -> Self {
-        Self { store, binding, blobs: RefCell::default() }
+        Self { store, binding, older: None, blobs: RefCell::default() }
     }
 
     /// One change: everything that `work` does, and what follows from it, in one durable transaction.
@@ -84,12 +88,22 @@ impl<S: Store + Send> Ledger for Book<S> {
         &self.binding
     }
 
+    fn older(&self) -> Option<&Older> {
+        self.older.as_ref()
+    }
+
     fn ingest(&mut self, chunk: &Chunk, now: i64) -> Result<Ingested, LedgerError> {
-        self.change(|session| ingest::ingest(session, chunk, None, now))
+        self.change(|session| {
+            let doubted = restored::doubted(session, chunk)?;
+            ingest::ingest(session, doubted.as_ref().unwrap_or(chunk), None, now)
+        })
     }
 
     fn restate(&mut self, chunk: &Chunk, person: Person<'_>, now: i64) -> Result<Ingested, LedgerError> {
-        self.change(|session| ingest::ingest(session, chunk, Some(person), now))
+        self.change(|session| {
+            let doubted = restored::doubted(session, chunk)?;
+            ingest::ingest(session, doubted.as_ref().unwrap_or(chunk), Some(person), now)
+        })
     }
 
     fn preview(&self, chunk: &Chunk) -> Result<Vec<Repricing>, LedgerError> {
@@ -185,15 +199,25 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::close_quarantine(session, ids, person, now))
     }
 
-    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError> {
+    fn compact(&mut self, before: i64) -> Result<Compacted, LedgerError> {
         let compacted = self.change(|session| {
             Ok(Compacted {
-                holds: session.store.forget_closed_holds(closed_before)?,
-                texts: session.store.forget_closed_texts(closed_before)?,
+                holds: session.store.forget_closed_holds(before)?,
+                texts: session.store.forget_closed_texts(before)?,
+                files: session.store.forget_progress(before)?,
             })
         })?;
         self.store.shrink().map_err(|fail| self.store.explain(fail))?;
         Ok(compacted)
+    }
+
+    fn accept_restored(
+        &mut self,
+        might_add: &[UsageType],
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<Restored, LedgerError> {
+        self.change(|session| restored::accept(session, might_add, person, now))
     }
 
     fn import_sent(

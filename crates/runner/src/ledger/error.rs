@@ -1,6 +1,8 @@
 //! What can go wrong with a ledger, and what to do about it.
 
 use super::{Binding, IllegalEvent};
+use crate::clock;
+use std::fmt;
 use std::path::PathBuf;
 
 /// A failure of the ledger. Wherever one is returned, nothing was changed.
@@ -59,6 +61,9 @@ pub enum LedgerError {
         /// Its type.
         kind: &'static str,
     },
+    /// It was put back from a backup, or from anywhere else where it had not come so far.
+    #[error(transparent)]
+    Older(Box<Older>),
     /// No space.
     #[error("{path}: no space left for the ledger; free some, then run again (nothing is lost)")]
     DiskFull {
@@ -201,4 +206,37 @@ pub enum LedgerError {
         /// The state and the event.
         source: IllegalEvent,
     },
+}
+
+/// A ledger that is older than what was seen of it. `Display` says to people what that means and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Older {
+    /// The ledger.
+    pub path: PathBuf,
+    /// Its last event.
+    pub event: i64,
+    /// When that was, epoch seconds.
+    pub at: i64,
+    /// The last event that was seen of it.
+    pub seen: i64,
+    /// When that was, epoch seconds.
+    pub seen_at: i64,
+}
+
+impl fmt::Display for Older {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, event, at, seen, seen_at } = self;
+        let (path, seen_at) = (path.display(), clock::show(*seen_at));
+        let last = match event {
+            0 => "it has no event".to_owned(),
+            event => format!("its last event is {event} of {}", clock::show(*at)),
+        };
+        write!(
+            f,
+            "{path}: this ledger is older than the one that was here, or a copy that went another way: {last}, and event \
+             {seen} of {seen_at} was seen. Whatever was sent and decided since is not in it, and would be sent again. Put \
+             the newest ledger back; where there is none, `amie-runner ledger restored --reason '...'` accepts this one and \
+             holds what the service might add up (docs/ledger.md, \"Backup\")"
+        )
+    }
 }

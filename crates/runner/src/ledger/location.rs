@@ -45,6 +45,18 @@ impl Location {
         })
     }
 
+    /// Opens a ledger also where it is older than what was seen of it, so that a person can accept it
+    /// ([`Ledger::accept_restored`]).
+    ///
+    /// # Errors
+    /// Otherwise as [`open`](Self::open).
+    pub fn open_restored(&self, binding: &Binding, now: i64) -> Result<Box<dyn Ledger>, LedgerError> {
+        match self {
+            Self::File(path) => Ok(Box::new(SqliteLedger::open_restored(path, binding, now)?)),
+            Self::Server(_) => self.open(binding, now),
+        }
+    }
+
     /// Opens an existing ledger for questions only, beside runners that may be changing it.
     ///
     /// # Errors
@@ -72,7 +84,11 @@ impl Location {
         if let Self::File(from) = self {
             copy(from, &path).map_err(scratch)?;
         }
-        Ok(Rehearsal { ledger: Box::new(SqliteLedger::open(&path, binding, now)?), _folder: Some(folder) })
+        let mut ledger = SqliteLedger::open_restored(&path, binding, now)?;
+        if let (Self::File(from), Some(older)) = (self, &mut ledger.older) {
+            older.path.clone_from(from);
+        }
+        Ok(Rehearsal { ledger: Box::new(ledger), _folder: Some(folder) })
     }
 
     /// Bytes of the ledger's file; 0 where there is none, as with a server.
@@ -109,9 +125,13 @@ impl fmt::Debug for Rehearsal {
     }
 }
 
-/// Copies a ledger with what its write-ahead log holds; a ledger that is not there yet is no error.
+/// Copies a ledger with what its write-ahead log holds, and before it what its witness says, which a runner may change
+/// meanwhile; a ledger that is not there yet is no error.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal"] {
+    if !from.exists() {
+        return Ok(());
+    }
+    for suffix in [".witness", "", "-wal"] {
         let beside = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);

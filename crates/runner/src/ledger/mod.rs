@@ -18,8 +18,8 @@
 //! Every arrow, also those that a person makes, is one arm of [`State::next`]; any other pair of state and event is
 //! an error that changes nothing. Who moves a row: `ingest` (held, pending, superseded, and the newest version of any
 //! row), `lease` (onto the wire), `settle` and `recover` (off the wire), `confirm` (what the service shows), and people
-//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`, `resolve_accepted`, `adjust`), `brake_night` and
-//! `finish_moves`. Nobody else.
+//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`, `resolve_accepted`, `adjust`, `accept_restored`),
+//! `brake_night` and `finish_moves`. Nobody else.
 //!
 //! # Versions
 //!
@@ -86,6 +86,12 @@
 //! [`Ledger::import_sent`] keeps it as *loaded* under keys of its own, `imported/...`, which hold the wire identities. The first
 //! run that maps to such an identity takes it over (`imported`), and the other row is superseded (`adopted`).
 //!
+//! # An older ledger
+//!
+//! A ledger that was put back from a backup is sound, and has forgotten what was sent since. A file beside it, the witness,
+//! remembers its last event, and `open` refuses a ledger that lacks it. When a person accepts it
+//! ([`Ledger::accept_restored`]), what the service might add up is held as `restored`, also where it is taken in later.
+//!
 //! # Time
 //!
 //! Nothing in here reads a clock: `now` is epoch seconds from the caller. Only leases in PostgreSQL go by the clock of the
@@ -109,7 +115,7 @@ mod state;
 mod store;
 
 pub use book::Book;
-pub use error::LedgerError;
+pub use error::{LedgerError, Older};
 pub use location::{Location, Rehearsal};
 pub use postgres::{Address, AddressError, PasswordSource, PostgresLedger, Protection};
 pub use row::{Identity, RecordOutcome, Row};
@@ -207,7 +213,7 @@ pub struct QuarantinedText {
 }
 
 /// A piece of input, to be taken in as one transaction together with the progress it makes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Chunk {
     /// Source name in the configuration.
     pub source: String,
@@ -305,6 +311,10 @@ pub struct Progress {
 pub trait Ledger: Send {
     /// The service and site that this ledger speaks for.
     fn binding(&self) -> &Binding;
+
+    /// What it lacks of what was seen of it, where it is older. Such a ledger is opened for questions, to be rehearsed on, and
+    /// to be accepted.
+    fn older(&self) -> Option<&Older>;
 
     /// Takes in a chunk together with the progress it makes.
     ///
@@ -478,12 +488,26 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn go_live(&self, resource: &str) -> Result<Option<i64>, LedgerError>;
 
-    /// Lets go of what only closed questions needed, where they were closed before a time, and gives unused space back.
+    /// A person accepts that this ledger is older than what was sent. Of the types that the service might add up, what is
+    /// pending is held as `restored` (or, where the service has something of it already, becomes unknown), and what ended
+    /// until now is held too when it is taken in as new: it may have been sent.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn accept_restored(
+        &mut self,
+        might_add: &[UsageType],
+        person: Person<'_>,
+        now: i64,
+    ) -> Result<Restored, LedgerError>;
+
+    /// Lets go of what only closed questions needed, where they were closed before a time, and of how far files were read that
+    /// were last read before it; and gives unused space back.
     /// Rows, identities, digests and events stay for ever.
     ///
     /// # Errors
     /// Where the store fails; what was forgotten by then stays so.
-    fn compact(&mut self, closed_before: i64) -> Result<Compacted, LedgerError>;
+    fn compact(&mut self, before: i64) -> Result<Compacted, LedgerError>;
 
     /// Takes over what another program sent: it counts as loaded, and a run that maps to its identity is not sent again.
     /// `origin` says where this is known from.
@@ -791,6 +815,17 @@ pub struct Compacted {
     pub holds: u64,
     /// Closed quarantined texts whose bytes were forgotten.
     pub texts: u64,
+    /// Files of which it was forgotten how far they were read.
+    pub files: u64,
+}
+
+/// What became of what an older ledger was about to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Rows that are held.
+    pub held: u64,
+    /// Rows that may have arrived.
+    pub unknown: u64,
 }
 
 /// A record that another program sent, and that is with the service.
@@ -1190,6 +1225,8 @@ pub enum Note {
     Mismatched,
     /// From when on the runs of a resource are sent was set; of no single row.
     GoLive,
+    /// A person accepted an older ledger; of no single row.
+    Restored,
 }
 
 impl What {
@@ -1203,13 +1240,21 @@ impl What {
             Self::Noted(Note::Drifted) => "drifted",
             Self::Noted(Note::Mismatched) => "mismatched",
             Self::Noted(Note::GoLive) => "go-live",
+            Self::Noted(Note::Restored) => "restored",
         }
     }
 
     /// Reads the word back.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        let notes = [Note::HoldOpened, Note::HoldClosed, Note::Drifted, Note::Mismatched, Note::GoLive];
+        let notes = [
+            Note::HoldOpened,
+            Note::HoldClosed,
+            Note::Drifted,
+            Note::Mismatched,
+            Note::GoLive,
+            Note::Restored,
+        ];
         let all = Event::ALL.into_iter().map(Self::Moved).chain(notes.into_iter().map(Self::Noted));
         all.into_iter().find(|what| what.as_str() == word)
     }

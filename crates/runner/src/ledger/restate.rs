@@ -73,6 +73,10 @@ pub const MOVING: &str = "moving";
 /// The reason code of records that a night held, because it charges far more than usual.
 pub const NIGHT: &str = "above-usual-night";
 
+/// The reason code of records that may have been sent before this ledger was put back from a backup, and that the service
+/// might add up.
+pub const RESTORED: &str = "restored";
+
 /// A record that mapping offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'a> {

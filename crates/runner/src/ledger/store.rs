@@ -89,6 +89,9 @@ pub trait Names: Transactions {
     /// Sets it.
     fn set_progress(&self, source: &str, progress: &Progress, now: i64) -> Result<(), Self::Fail>;
 
+    /// Forgets how far files were read that were last read before a time, and answers of how many.
+    fn forget_progress(&self, before: i64) -> Result<u64, Self::Fail>;
+
     /// What the reading of a source carried over a point.
     fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, Self::Fail>;
 

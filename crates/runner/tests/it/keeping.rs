@@ -384,11 +384,18 @@ fn compacting_forgets_closed_texts_and_nothing_of_what_was_sent() {
     // Closed a moment ago: kept by default, and known by their content when it is gone.
     let said = site.run(&["ledger", "compact", "--json"]);
     let counts: Value = serde_json::from_str(&said.stdout).unwrap();
-    assert_eq!((said.status, &counts["texts"]), (0, &0.into()), "{}", said.stderr);
+    assert_eq!(
+        (said.status, &counts["texts"], &counts["files"]),
+        (0, &0.into(), &0.into()),
+        "{}",
+        said.stderr
+    );
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let said = site.run(&["ledger", "compact", "--keep-days", "0", "--json"]);
     let counts: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((&counts["texts"], said.status), (&ids.len().into(), 0), "{}", said.stderr);
+    // One of Slurm, three of PBS, one quota report.
+    assert_eq!(counts["files"], 5, "{}", said.stdout);
     assert!(counts["bytes_after"].as_u64() <= counts["bytes_before"].as_u64(), "{}", said.stdout);
     assert_eq!(exports(), before, "rows, identities, digests and events stay");
     let posts = service.state().posts;

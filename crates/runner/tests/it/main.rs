@@ -29,6 +29,8 @@ mod pbs;
 mod postgres_server;
 /// Restatements: approved, once, and never two charges at a time.
 mod restate;
+/// A ledger that was put back from a backup: refused, accepted, and nothing added twice.
+mod restored;
 /// The sandbox as a command.
 mod sandbox;
 /// The key is in nothing that any command writes.

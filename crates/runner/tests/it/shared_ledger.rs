@@ -157,3 +157,35 @@ fn two_runners_on_two_hosts_send_each_record_once() {
         service.state().loaded.iter().filter(|record| record.usage_type == UsageType::Compute).count();
     assert_eq!(taken, compute);
 }
+
+#[test]
+fn an_older_database_that_is_accepted_adds_nothing_twice() {
+    let Some(server) = crate::postgres_server::shared() else { return };
+    let service = Service::start(Settings::default());
+    let (site, database) = site(&service, server);
+    let file = "quota/scratch-2026-11-23.csv";
+    let report = site.read(file);
+    std::fs::remove_file(site.path(file)).unwrap();
+    site.run(&RUN);
+    // What a backup of that evening is restored to.
+    let older = format!("{database}_older");
+    server.sql("postgres", &format!("CREATE DATABASE {older} TEMPLATE {database}"));
+    site.write(file, &report);
+    site.run(&RUN);
+    let stored = || {
+        let history = service.state().history;
+        let storage = history.iter().filter(|record| record.usage_type == UsageType::Storage);
+        storage.map(|record| record.versions.len()).sum::<usize>()
+    };
+    let owed = expected_records().iter().filter(|record| record[2].is_empty()).count();
+    assert_eq!(stored(), owed);
+    site.configure(&database, &older);
+    let accepted = site.run(&["ledger", "restored", "--reason", "the primary was lost"]);
+    assert_eq!(accepted.status, 0, "{}", accepted.stderr);
+    let night = site.run(&RUN);
+    assert!(night.stderr.contains("held: restored"), "{}", night.stderr);
+    assert_eq!(stored(), owed);
+    exactly_once(&service, &night.stderr);
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+}

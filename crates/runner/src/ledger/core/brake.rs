@@ -3,11 +3,11 @@
 //! Usual is the median of the days on which the service accepted anything, kept for the last [`KEPT_DAYS`] of them;
 //! below [`FEWEST_DAYS`] nothing is known and nothing is held. A night may charge so many usual days as were missed.
 
-use super::hold::StoredCandidate;
-use super::session::{Session, illegal};
+use super::hold::hold_pending;
+use super::session::Session;
 use crate::ledger::restate::NIGHT;
-use crate::ledger::store::{NewEvent, NewHold, Store};
-use crate::ledger::{Braked, Event, HoldEnd, LedgerError, Row, State, What};
+use crate::ledger::store::Store;
+use crate::ledger::{Braked, HoldEnd, LedgerError, Row, State};
 use amie_usage::{Decimal, UsageType};
 use std::collections::BTreeMap;
 
@@ -112,7 +112,7 @@ pub(in crate::ledger) fn brake_night<S: Store>(
         let found = Braked { resource, records, charge, usual, allowed };
         let detail = found.to_string();
         let name = std::sync::Arc::clone(&found.resource);
-        each_new(session, &name, |session, row| hold(session, row, &detail, now))?;
+        each_new(session, &name, |session, row| hold_pending(session, row, NIGHT, &detail, now))?;
         braked.push(found);
     }
     Ok(braked)
@@ -148,35 +148,6 @@ fn each_new<S: Store>(
             }
         }
     }
-}
-
-fn hold<S: Store>(session: &mut Session<'_, S>, before: Row, detail: &str, now: i64) -> Result<(), S::Fail> {
-    let Some((wanted, payload)) = before.wanted.as_ref().and_then(|wanted| Some((wanted, wanted.payload?)))
-    else {
-        return Ok(());
-    };
-    let bytes = session.payload(payload)?;
-    let mut row = before.clone();
-    row.step(Event::Held).map_err(illegal(&row.key))?;
-    row.on_hold = true;
-    session.store.open_hold(
-        &NewHold {
-            key: &row.key,
-            usage_type: row.usage_type,
-            reason: NIGHT,
-            detail,
-            run: "",
-            source_digest: row.source_digest,
-            rules_digest: 0,
-            file: &row.file,
-            line: row.line,
-            candidate: Some((StoredCandidate::of(wanted).to_json()?, &bytes)),
-        },
-        now,
-    )?;
-    session.save(Some(&before), &row)?;
-    session.store.note(&NewEvent::of(now, What::Moved(Event::Held), &row, NIGHT))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! The record that a hold would become, as it is kept beside the question.
+//! The record that a hold would become, as it is kept beside the question; and the way from pending to held.
 
-use super::session::digest_of;
+use super::session::{Session, digest_of, illegal};
 use crate::ledger::row::{Identity, Wanted};
-use crate::ledger::{LedgerError, SourceFacts};
+use crate::ledger::store::{NewEvent, NewHold, Store};
+use crate::ledger::{Event, LedgerError, Row, SourceFacts, What};
 use amie_usage::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -61,4 +62,40 @@ impl StoredCandidate {
             payload: None,
         }
     }
+}
+
+/// Holds a pending row that the service took nothing of; an approval sends it as it is.
+pub(super) fn hold_pending<S: Store>(
+    session: &mut Session<'_, S>,
+    before: Row,
+    reason: &str,
+    detail: &str,
+    now: i64,
+) -> Result<(), S::Fail> {
+    let Some((wanted, payload)) = before.wanted.as_ref().and_then(|wanted| Some((wanted, wanted.payload?)))
+    else {
+        return Ok(());
+    };
+    let bytes = session.payload(payload)?;
+    let mut row = before.clone();
+    row.step(Event::Held).map_err(illegal(&row.key))?;
+    row.on_hold = true;
+    session.store.open_hold(
+        &NewHold {
+            key: &row.key,
+            usage_type: row.usage_type,
+            reason,
+            detail,
+            run: "",
+            source_digest: row.source_digest,
+            rules_digest: 0,
+            file: &row.file,
+            line: row.line,
+            candidate: Some((StoredCandidate::of(wanted).to_json()?, &bytes)),
+        },
+        now,
+    )?;
+    session.save(Some(&before), &row)?;
+    session.store.note(&NewEvent::of(now, What::Moved(Event::Held), &row, reason))?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ pub(super) mod moving;
 pub(super) mod news;
 pub(super) mod people;
 pub(super) mod query;
+pub(super) mod restored;
 pub(super) mod send;
 pub(super) mod session;
 pub(super) mod twin;

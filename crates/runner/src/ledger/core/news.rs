@@ -33,7 +33,7 @@ pub(in crate::ledger) fn news<S: Store>(session: &Session<'_, S>) -> Result<News
             What::Moved(Event::Failed) => news.failed += rows,
             What::Noted(Note::Mismatched) => news.mismatched += rows,
             What::Noted(Note::Drifted) => news.drifted += rows,
-            What::Moved(_) | What::Noted(Note::HoldClosed | Note::GoLive) => {}
+            What::Moved(_) | What::Noted(Note::HoldClosed | Note::GoLive | Note::Restored) => {}
         }
     }
     news.quarantined = session.store.open_text_count(reported(session, LAST_QUARANTINED)?)?;

@@ -25,6 +25,15 @@ pub(in crate::ledger) fn restated<S: Store>(session: &Session<'_, S>, now: i64) 
     session.store.set_meta(RESTATED, &now.to_string())
 }
 
+/// What was restated lately is not known: all loads of that time are looked at.
+pub(in crate::ledger) fn forgotten<S: Store>(session: &Session<'_, S>, now: i64) -> Result<(), S::Fail> {
+    restated(session, now)?;
+    if time(session, LOOKED)?.is_none() {
+        looked(session, now.saturating_sub(WATCH))?;
+    }
+    Ok(())
+}
+
 /// All loads up to a time were looked at.
 pub(in crate::ledger) fn looked<S: Store>(session: &Session<'_, S>, at: i64) -> Result<(), S::Fail> {
     session.store.set_meta(LOOKED, &at.to_string())

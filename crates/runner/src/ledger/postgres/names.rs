@@ -175,6 +175,10 @@ impl Names for PostgresStore {
         Ok(())
     }
 
+    fn forget_progress(&self, before: i64) -> Result<u64, Fail> {
+        self.execute("DELETE FROM progress WHERE at < $1", &[&before])
+    }
+
     fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, Fail> {
         let Some(source) = self.known_id(source)? else { return Ok(None) };
         let sql = "SELECT after_file, state FROM carried WHERE source = $1 AND point = $2";

@@ -1,5 +1,6 @@
 //! Events and the service's failures, as they are stored.
 
+use super::witness::Newest;
 use super::{Fail, SqliteStore};
 use crate::ledger::codes::{signed, small, unsigned, what};
 use crate::ledger::core::news::NEWS;
@@ -37,7 +38,9 @@ impl Events for SqliteStore {
             event.detail,
             event.person,
         ))?;
-        Ok(self.connection.last_insert_rowid())
+        let number = self.connection.last_insert_rowid();
+        self.noted.set(Some(Newest { event: number, at: event.at }));
+        Ok(number)
     }
 
     fn events(&self, about: About<'_>) -> Result<Vec<Entry>, Fail> {

@@ -11,20 +11,22 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod together;
+mod witness;
 mod writing;
 
 use super::book::Book;
 use super::codes;
 use super::names::NameCache;
 use super::store::{Purpose, Transactions};
-use super::{Binding, Group, LedgerError, migrate};
+use super::{Binding, Group, LedgerError, Older, migrate};
 use crate::crash;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use witness::{Newest, Seen, Witness};
 
 /// "AMIE" in `PRAGMA application_id`: this file is a ledger and nothing else.
 const APPLICATION_ID: i64 = 0x414D_4945;
@@ -46,6 +48,10 @@ pub struct SqliteStore {
     path: PathBuf,
     names: RefCell<NameCache>,
     updates: RefCell<writing::Updates>,
+    /// Where it says how far it has come; `None` for a reader.
+    witness: RefCell<Option<Witness>>,
+    /// The last event that the transaction noted.
+    noted: Cell<Option<Newest>>,
     /// Held for the life of the ledger; `None` for a reader.
     _lock: Option<File>,
 }
@@ -124,10 +130,25 @@ impl SqliteLedger {
     ///
     /// # Errors
     /// Where another runner has it ([`LedgerError::Busy`]), it belongs to another service or site, a newer program
-    /// made it, it lies on a network file system, or the file cannot be used.
+    /// made it, it lies on a network file system, it is older than what its witness has seen ([`LedgerError::Older`]), or
+    /// the file cannot be used.
     pub fn open(path: &Path, binding: &Binding, now: i64) -> Result<Self, LedgerError> {
+        Self::open_as(path, binding, now, false)
+    }
+
+    /// The same also where it is older than what its witness has seen, and [`older`](super::Ledger::older) says so: for
+    /// [`accept_restored`](super::Ledger::accept_restored) alone.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_restored(path: &Path, binding: &Binding, now: i64) -> Result<Self, LedgerError> {
+        Self::open_as(path, binding, now, true)
+    }
+
+    fn open_as(path: &Path, binding: &Binding, now: i64, restored: bool) -> Result<Self, LedgerError> {
         place::check_local(path)?;
         let lock = place::lock(path)?;
+        let seen = witness::read(path);
         if !place::is_there(path)? {
             place::create(path, |new| make(new, binding, now).map_err(|fail| fail.at(path)))?;
         }
@@ -147,7 +168,16 @@ impl SqliteLedger {
                 wanted: Box::new(binding.clone()),
             });
         }
-        Ok(Self::with(connection, path, found, Some(lock)))
+        let older = older(&connection, path, seen.as_ref()).map_err(|fail| fail.at(path))?;
+        if let Some(older) = older.clone().filter(|_| !restored) {
+            return Err(older.into());
+        }
+        let witness = witnessed(&connection, path, seen.as_ref(), older.is_none());
+        let witness = witness.map_err(|fail| fail.at(path))?;
+        let mut book = Self::with(connection, path, found, Some(lock));
+        book.older = older;
+        book.store.witness.replace(witness);
+        Ok(book)
     }
 
     /// Opens an existing ledger for questions only, beside a runner that may be changing it.
@@ -159,6 +189,8 @@ impl SqliteLedger {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(LedgerError::Io { path: path.to_owned(), source });
         }
+        // Before the ledger: a runner may write both meanwhile.
+        let seen = witness::read(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || -> Result<_, Fail> {
             let connection = Connection::open_with_flags(path, flags)?;
@@ -169,20 +201,42 @@ impl SqliteLedger {
             }
             migrate::check(path, version, &MIGRATIONS)?;
             let found = stored_binding(&connection)?;
-            Ok((connection, found))
+            let older = older(&connection, path, seen.as_ref())?;
+            Ok((connection, found, older))
         };
-        let (connection, found) = open().map_err(|fail| fail.at(path))?;
-        Ok(Self::with(connection, path, found, None))
+        let (connection, found, older) = open().map_err(|fail| fail.at(path))?;
+        let mut book = Self::with(connection, path, found, None);
+        book.older = older;
+        Ok(book)
     }
 
     fn with(connection: Connection, path: &Path, binding: Binding, lock: Option<File>) -> Self {
         connection.set_prepared_statement_cache_capacity(128);
-        let (names, updates) = (RefCell::default(), RefCell::default());
-        Self::new(SqliteStore { connection, path: path.to_owned(), names, updates, _lock: lock }, binding)
+        let store = SqliteStore {
+            connection,
+            path: path.to_owned(),
+            names: RefCell::default(),
+            updates: RefCell::default(),
+            witness: RefCell::default(),
+            noted: Cell::default(),
+            _lock: lock,
+        };
+        Self::new(store, binding)
     }
 }
 
 impl SqliteStore {
+    /// Has the witness know what was noted, now that it is durable.
+    fn tell_witness(&self) {
+        let Some(newest) = self.noted.take() else { return };
+        let written = self.witness.borrow().as_ref().map_or(Ok(()), |witness| witness.write(newest));
+        if let Err(error) = written {
+            witness::complain(&self.path, &error);
+            // Once is enough: what it says stays behind, or is not believed.
+            self.witness.replace(None);
+        }
+    }
+
     /// One number.
     fn number(&self, sql: &str) -> Result<i64, Fail> {
         Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
@@ -221,10 +275,12 @@ impl Transactions for SqliteStore {
 
     fn commit(&self) -> Result<(), Fail> {
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.tell_witness();
         Ok(())
     }
 
     fn rollback(&self) {
+        self.noted.set(None);
         // Names that the transaction would have stored are not there.
         self.names.replace(NameCache::default());
         // Some failures (a full disk) have ended the transaction already.
@@ -314,6 +370,7 @@ fn bring_up_to_date(
             insert.execute(("endpoint", &binding.endpoint))?;
             insert.execute(("site", &binding.site))?;
             insert.execute(("created_at", now.to_string()))?;
+            insert.execute((LEDGER_ID, new_id(&transaction)?))?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", number)?;
@@ -331,4 +388,67 @@ fn stored_binding(connection: &Connection) -> Result<Binding, Fail> {
         found.ok_or_else(|| LedgerError::Inconsistent(format!("no {name} is stored")).into())
     };
     Ok(Binding { endpoint: value("endpoint")?, site: value("site")? })
+}
+
+/// The ledger's own id in `meta`: what its witness knows it by.
+const LEDGER_ID: &str = "ledger_id";
+
+fn new_id(connection: &Connection) -> Result<String, Fail> {
+    Ok(connection.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0))?)
+}
+
+fn stored_id(connection: &Connection) -> Result<Option<String>, Fail> {
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    Ok(connection.query_row(sql, [LEDGER_ID], |row| row.get(0)).optional()?)
+}
+
+fn newest(connection: &Connection) -> Result<Newest, Fail> {
+    let sql = "SELECT id, at FROM event ORDER BY id DESC LIMIT 1";
+    let found = connection.query_row(sql, [], |row| Ok(Newest { event: row.get(0)?, at: row.get(1)? }));
+    Ok(found.optional()?.unwrap_or(Newest { event: 0, at: 0 }))
+}
+
+/// What a ledger lacks of what its witness has seen.
+fn older(connection: &Connection, path: &Path, seen: Option<&Seen>) -> Result<Option<Older>, Fail> {
+    let time_of = |event: i64| {
+        let sql = "SELECT at FROM event WHERE id = ?1";
+        connection.query_row(sql, [event], |row| row.get(0)).optional()
+    };
+    Ok(witness::judge(path, seen, stored_id(connection)?.as_deref(), newest(connection)?, time_of)?)
+}
+
+/// The witness of a ledger that is opened to be changed; up to date, but for an older ledger: it is told of that one when a
+/// person has accepted it.
+fn witnessed(
+    connection: &Connection,
+    path: &Path,
+    seen: Option<&Seen>,
+    up_to_date: bool,
+) -> Result<Option<Witness>, Fail> {
+    let id = match stored_id(connection)? {
+        Some(id) => id,
+        None => give_id(connection, seen)?,
+    };
+    if let Some(other) = seen.filter(|seen| seen.ledger != id) {
+        witness::say_other(path, other);
+    }
+    let known = Seen { ledger: id, newest: newest(connection)? };
+    let witness = Witness::open(path, &known.ledger);
+    if let Some(witness) = witness.as_ref().filter(|_| up_to_date && seen != Some(&known)) {
+        witness.write(known.newest).unwrap_or_else(|error| witness::complain(path, &error));
+    }
+    Ok(witness)
+}
+
+/// Gives an id to a ledger of a program that knew none; where a witness is there (and the ledger older), the one that the
+/// witness knows.
+fn give_id(connection: &Connection, seen: Option<&Seen>) -> Result<String, Fail> {
+    let id = match seen {
+        Some(seen) => seen.ledger.clone(),
+        None => new_id(connection)?,
+    };
+    crash::point("committing");
+    connection.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", (LEDGER_ID, &id))?;
+    crash::point("committed");
+    Ok(id)
 }

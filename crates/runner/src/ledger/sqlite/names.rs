@@ -85,6 +85,11 @@ impl Names for SqliteStore {
         Ok(())
     }
 
+    fn forget_progress(&self, before: i64) -> Result<u64, Fail> {
+        let sql = "DELETE FROM progress WHERE at < ?1";
+        Ok(self.connection.prepare_cached(sql)?.execute([before])? as u64)
+    }
+
     fn carried(&self, source: &str, point: &str) -> Result<Option<Carried>, Fail> {
         let Some(source) = self.known_id(source)? else { return Ok(None) };
         let sql = "SELECT after, state FROM carried WHERE source = ?1 AND point = ?2";

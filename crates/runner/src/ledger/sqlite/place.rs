@@ -116,7 +116,7 @@ pub(super) fn create(
     File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io(&folder))
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)

@@ -17,9 +17,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use usage_sandbox::Settings;
 
-/// The files that a ledger is, and was while it was made.
-const FILES: [&str; 5] =
-    ["ledger.db", "ledger.db-wal", "ledger.db-journal", "ledger.db.new", "ledger.db.new-journal"];
+/// The files that a ledger is, and was while it was made; and its witness, which must never be ahead of it.
+const FILES: [&str; 6] = [
+    "ledger.db",
+    "ledger.db-wal",
+    "ledger.db-journal",
+    "ledger.db.new",
+    "ledger.db.new-journal",
+    "ledger.db.witness",
+];
 
 /// What the run did, as far as a power cut is concerned.
 #[derive(Debug)]

@@ -6,11 +6,11 @@
 use super::super::{ADMIN, NOW, Run, chunk, failed, held, loaded, unknown};
 use super::Site;
 use amie_usage::UsageType;
-use runner::ledger::restate::COLLISION;
+use runner::ledger::restate::{COLLISION, RESTORED};
 use runner::ledger::{
     BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested, LeaseRequest, LedgerError, List,
-    Note, Progress, QuarantinedText, RecordOutcome, Recovered, Retry, Settled, Sighting, State, What,
-    envelope_bytes,
+    Note, Progress, QuarantinedText, RecordOutcome, Recovered, Restored, Retry, SentRecord, Settled,
+    Sighting, State, What, envelope_bytes,
 };
 
 #[test]
@@ -711,4 +711,99 @@ fn a_failure_and_a_later_load_in_one_list_are_in_the_history_in_this_order() {
     assert_eq!((report.loaded, report.failed), (2, 1));
     site.sound();
     assert!(site.words(&other).ends_with(&["failed", "loaded"]), "{:?}", site.words(&other));
+}
+
+#[test]
+fn what_a_restored_ledger_might_have_sent_waits_for_a_person() {
+    let Some(mut site) = Site::new() else { return };
+    let of = |usage_type, number| Run { usage_type, ..Run::new(number, "10") };
+    let compute = Run::new(1, "10");
+    let (storage, taken) = (of(UsageType::Storage, 2), of(UsageType::Storage, 3));
+    let adjustment = of(UsageType::Adjustment, 4);
+    // One that the service took and could not load, and that a person wants sent again.
+    site.take(&[taken.clone()]);
+    let request = |usage_type| LeaseRequest::new(usage_type, NOW + 9);
+    let leased = site.ledger().lease(&request(UsageType::Storage)).unwrap().unwrap();
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW).unwrap();
+    site.ledger().confirm(&[failed(&taken, "no such owner", "7", Some(NOW + 99))], NOW + 99).unwrap();
+    site.ledger().retry(&Retry::Keys(vec![taken.key.clone()]), ADMIN, NOW + 99).unwrap();
+    site.take(&[compute.clone(), storage.clone(), adjustment.clone()]);
+
+    let might_add = [UsageType::Storage, UsageType::Adjustment];
+    let done = site.ledger().accept_restored(&might_add, ADMIN, NOW).unwrap();
+    assert_eq!(done, Restored { held: 2, unknown: 1 });
+    site.sound();
+    let all = [&compute, &storage, &taken, &adjustment];
+    let states: Vec<State> = all.iter().map(|run| site.state(run)).collect();
+    assert_eq!(states, [State::Pending, State::Held, State::Unknown, State::Held]);
+    for usage_type in might_add {
+        assert_eq!(site.ledger().lease(&request(usage_type)).unwrap(), None);
+    }
+    assert_eq!(site.lease(NOW + 9).unwrap().records.len(), 1, "a compute record overwrites");
+    let holds = site.ledger().groups(List::Holds, 5).unwrap();
+    assert_eq!((holds.len(), holds[0].reason.as_str(), holds[0].count), (1, RESTORED, 2));
+
+    // What was read before, and this ledger takes for new; and what is new.
+    let before = of(UsageType::Storage, 5);
+    let imported = of(UsageType::Storage, 6);
+    let after = Run { submit: NOW + 1, ..of(UsageType::Storage, 7) };
+    let sent = SentRecord {
+        usage_type: UsageType::Storage,
+        resource: imported.resource.to_string(),
+        local_record_id: imported.id.clone(),
+        submit: imported.submit,
+        charge: imported.charge,
+        username: String::new(),
+        project: String::new(),
+        loaded_at: None,
+        line: 1,
+    };
+    site.ledger().import_sent(&[sent], "a table", ADMIN, NOW).unwrap();
+    let runs = [before.clone(), imported, after.clone(), Run::new(8, "10"), storage.clone()];
+    let report = site.take(&runs);
+    let expected = Ingested { held: 1, held_again: 1, adopted: 1, inserted: 2, ..Ingested::default() };
+    assert_eq!(report, expected);
+    let report = site.take(&runs);
+    assert_eq!(
+        (report.held, report.held_again, report.unchanged),
+        (0, 2, 3),
+        "reading it again asks nothing new"
+    );
+    let leased = site.ledger().lease(&request(UsageType::Storage)).unwrap().unwrap();
+    assert_eq!(leased.records.iter().map(|record| &record.key).collect::<Vec<_>>(), [&after.key]);
+
+    // A person looked at the service.
+    site.ledger().approve(&[before.key.clone(), adjustment.key.clone()], ADMIN, NOW).unwrap();
+    site.ledger().close_holds(&[storage.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    let report = site.take(&[before.clone(), storage.clone()]);
+    assert_eq!(report, Ingested { unchanged: 1, waived: 1, ..Ingested::default() });
+    let leased = site.ledger().lease(&request(UsageType::Storage)).unwrap().unwrap();
+    assert_eq!(leased.records[0].payload, before.payload().into_bytes());
+    assert_eq!(site.ledger().lease(&request(UsageType::Adjustment)).unwrap().unwrap().records.len(), 1);
+    let events = site.ledger().events(0, 1_000).unwrap();
+    let noted: Vec<_> = events.iter().filter(|one| one.entry.what == What::Noted(Note::Restored)).collect();
+    assert_eq!((noted.len(), noted[0].entry.detail.as_str()), (1, ADMIN.why));
+    site.sound();
+    assert_eq!(
+        site.ledger().watched_since(NOW + 9).unwrap(),
+        Some(NOW + 9 - 14 * 86_400),
+        "what was restated since is looked for"
+    );
+}
+
+#[test]
+fn where_compute_records_might_add_up_a_restored_ledger_holds_them_too() {
+    let Some(mut site) = Site::new() else { return };
+    site.take(&[Run::new(1, "10")]);
+    assert_eq!(site.ledger().accept_restored(&UsageType::ALL, ADMIN, NOW).unwrap().held, 1);
+    let mut later = Run::new(3, "10");
+    later.facts.end = NOW + 1;
+    assert_eq!(
+        site.take(&[Run::new(2, "10"), later]),
+        Ingested { held: 1, inserted: 1, ..Ingested::default() }
+    );
+    assert_eq!(site.lease(NOW + 9).unwrap().records.len(), 1);
+    let _ = site.ledger().restate(&chunk(&[Run::new(2, "10")]), ADMIN, NOW).unwrap();
+    assert_eq!(site.state(&Run::new(2, "10")), State::Held, "re-pricing a period is another question");
+    site.sound();
 }
