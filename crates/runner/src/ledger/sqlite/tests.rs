@@ -4,15 +4,14 @@ use super::*;
 use crate::ledger::row::{PayloadRef, Sent};
 use crate::ledger::store::Rows;
 use crate::ledger::{
-    Candidate, Chunk, LeaseRequest, Ledger, Person, Progress, RecordOutcome, Retry, Row, Sighting,
-    SourceFacts, State, envelope_bytes,
+    Candidate, Chunk, LeaseRequest, Ledger, Progress, RecordOutcome, Row, Sighting, SourceFacts, State,
+    envelope_bytes,
 };
 use amie_usage::UsageType;
 use rusqlite::ffi;
 use tempfile::TempDir;
 
 const NOW: i64 = 1_800_000_000;
-const ADMIN: Person<'static> = Person { by: "root", why: "because" };
 
 fn binding() -> Binding {
     Binding { endpoint: "https://usage.example".into(), site: "EXAMPLE".into() }
@@ -384,7 +383,7 @@ fn a_row_that_becomes_any_other_is_read_back_as_that() {
         loaded: Some((7, Decimal::new(150, 2))),
         error: Some("words".into()),
         line: 8,
-        ..rows[0].clone()
+        ..rows.iter().find(|row| row.wanted.is_some()).unwrap().clone()
     };
     rows.push(everything);
     for from in &rows {

@@ -10,7 +10,7 @@ mod suite;
 #[path = "twins.rs"]
 mod twins;
 
-use super::{Home, NOW, binding};
+use super::{Home, binding};
 use crate::postgres_server::{Server, shared};
 use runner::ledger::{Address, Ledger, LedgerError, PostgresLedger};
 
