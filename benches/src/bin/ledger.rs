@@ -2,8 +2,9 @@
 //! loop of the same rows: `cargo run --release -p benches --bin ledger`.
 //!
 //! The rows are what reading, mapping and rendering make of generated accounting, in its order: nearly by end, so that
-//! the jobs of one transaction are mixed with those of the next. Figures are CPU seconds of this process (a PostgreSQL server's
-//! are its own), since the clock of a shared machine says little; the ratio to the bare loop, in the same run, says most.
+//! the jobs of one transaction are mixed with those of the next. Figures are CPU seconds of this process, and of the server where
+//! `--server-pid` names one, since the clock of a shared machine says little; the ratio to the bare loop, in the same run, says
+//! most.
 #![allow(clippy::print_stdout)] // a measurement is there to be read
 
 use amie_usage::{ApiKey, Cancel, UsageType};
@@ -44,6 +45,9 @@ struct Arguments {
     /// A ledger in an empty PostgreSQL database at this address, instead of a SQLite file.
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
+    /// The process of that server (the first line of its postmaster.pid): its CPU time, and that of its children, counts.
+    #[arg(long, value_name = "PID", requires = "postgres")]
+    server_pid: Option<u32>,
     /// Where the files lie while it runs: a folder on the disk to be measured.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -118,14 +122,35 @@ fn cpu() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
+/// CPU seconds of a server and its children, those that ended too: fields 14 to 17 of `/proc/PID/stat`, in ticks of 10 ms.
+fn cpu_of_server(server: Option<u32>) -> f64 {
+    let Some(server) = server else { return 0.0 };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ticks = processes.filter_map(|process| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        // The name, in brackets, may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        match (pid == server, field(4)? == u64::from(server)) {
+            (true, _) => Some(field(14)? + field(15)? + field(16)? + field(17)?),
+            (_, true) => Some(field(14)? + field(15)?),
+            _ => None,
+        }
+    });
+    ticks.sum::<u64>() as f64 / 100.0
+}
+
 /// The steps, as they end.
 struct Steps {
     done: Vec<Step>,
     quiet: bool,
+    server: Option<u32>,
 }
 
 impl Steps {
     fn time<T>(&mut self, name: &'static str, rows: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let cpu = || cpu() + cpu_of_server(self.server);
         let (started, before) = (Instant::now(), cpu());
         let result = work().context(name)?;
         let step = Step { name, rows, cpu: cpu() - before, wall: started.elapsed().as_secs_f64() };
@@ -169,7 +194,7 @@ fn main() -> Result<()> {
     let chunks = rows_of_the_pipeline(&config)?;
     let rows: usize = chunks.iter().map(|chunk| chunk.records.len()).sum();
     let payloads: usize = chunks.iter().map(|chunk| chunk.payloads.len()).sum();
-    let mut steps = Steps { done: Vec::new(), quiet: arguments.json };
+    let mut steps = Steps { done: Vec::new(), quiet: arguments.json, server: arguments.server_pid };
     if !arguments.json {
         println!("{rows} rows, {} bytes of JSON each", payloads / rows.max(1));
     }
