@@ -13,7 +13,7 @@ mod several;
 /// Ledgers of every schema version.
 mod versions;
 
-use amie_usage::{Decimal, UsageType};
+use amie_usage::{ComputeAttributes, ComputeUsageRecord, Decimal, UsageType, wire};
 use runner::ledger::{
     Binding, Candidate, Chunk, Confirmed, Find, HeldRun, Ingested, LeaseRequest, Leased, Ledger, LedgerError,
     Person, RecordOutcome, Recovered, Settled, Sighting, SourceFacts, State,
@@ -145,11 +145,30 @@ impl Run {
         run
     }
 
+    /// Its record as it is sent; of the other types as much as these tests look at.
     pub(crate) fn payload(&self) -> String {
-        format!(
-            r#"{{"LocalRecordID":"{}","Username":"{}","LocalProjectID":"{}","Charge":"{}"}}"#,
-            self.id, self.user, self.project, self.charge
-        )
+        if self.usage_type != UsageType::Compute {
+            return format!(
+                r#"{{"LocalRecordID":"{}","Username":"{}","LocalProjectID":"{}","Resource":"{}","Charge":"{}","LocalReference":"{}"}}"#,
+                self.id, self.user, self.project, self.resource, self.charge, self.key
+            );
+        }
+        let record = ComputeUsageRecord {
+            username: (&*self.user).into(),
+            local_project_id: (&*self.project).into(),
+            local_record_id: (&*self.id).into(),
+            resource: (&*self.resource).into(),
+            submit_time: self.submit,
+            start_time: self.facts.start,
+            end_time: self.facts.end,
+            charge: self.charge,
+            attributes: ComputeAttributes { node_count: 1, ..ComputeAttributes::default() },
+            parent_record_id: None,
+            local_reference: Some((&*self.key).into()),
+        };
+        let mut bytes = Vec::new();
+        wire::render_compute(&record, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
     }
 
     fn candidate(&self, payloads: &mut Vec<u8>, line: u64) -> Candidate {

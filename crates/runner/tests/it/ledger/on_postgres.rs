@@ -4,6 +4,9 @@
 #[path = "model.rs"]
 mod model;
 #[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
+#[path = "moves.rs"]
+mod moves;
+#[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
 #[path = "suite.rs"]
 mod suite;
 #[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
