@@ -8,6 +8,10 @@
 mod on_postgres;
 /// Everything on SQLite, and what only a file can be.
 mod on_sqlite;
+/// What the model says is owed.
+mod owed;
+/// The service of the model.
+mod service;
 /// Several runners at once, and a server that goes away.
 mod several;
 /// Ledgers of every schema version.
@@ -37,6 +41,14 @@ pub(crate) trait Home: Sized {
 
     /// So much time passes that every lease is over.
     fn leases_end(&self) {}
+
+    /// An empty place where it does not matter whether it is a new one.
+    fn find_used() -> Option<Self> {
+        Self::find()
+    }
+
+    /// Nobody needs it any more: it may be emptied and found again.
+    fn give_back(self) {}
 }
 
 /// A ledger that can crash.
@@ -47,9 +59,12 @@ pub(crate) struct Site<H> {
 
 impl<H: Home> Site<H> {
     pub(crate) fn new() -> Option<Self> {
-        let home = H::find()?;
+        H::find().map(Self::at)
+    }
+
+    pub(crate) fn at(home: H) -> Self {
         let ledger = Some(home.open(NOW).unwrap());
-        Some(Self { home, ledger })
+        Self { home, ledger }
     }
 
     pub(crate) fn ledger(&mut self) -> &mut dyn Ledger {

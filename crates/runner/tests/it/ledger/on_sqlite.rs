@@ -18,8 +18,14 @@ use runner::ledger::{Binding, Ledger, LedgerError, SqliteLedger};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// Cases of the model: one takes some 10 ms.
-const CASES: u32 = 300;
+/// Cases of the model: one takes some 50 ms in a debug build.
+const CASES: u32 = 1_000;
+
+/// Random actions of a case, at most.
+const ACTIONS: usize = 80;
+
+/// The whole ledger is verified after so many actions of the model, and at its end.
+const VERIFY_EVERY: usize = 5;
 
 /// True where several runners may work at once.
 const SEVERAL: bool = false;
