@@ -1,6 +1,6 @@
 //! The service of the model: it queues, loads in order, fails what it wants to, and shows what became of it.
 
-use super::{NOW, Run};
+use super::Run;
 use amie_usage::{Decimal, UsageType};
 use runner::ledger::Sighting;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +113,3 @@ impl Service {
             .filter(|(_, got)| !got.charge.is_zero())
     }
 }
-
-/// Where the service's clock begins.
-pub(crate) const BEGIN: i64 = NOW;
