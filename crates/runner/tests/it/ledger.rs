@@ -134,6 +134,7 @@ pub(crate) struct Run {
     pub(crate) charge: Decimal,
     pub(crate) source: u128,
     pub(crate) facts: SourceFacts,
+    whole: bool,
 }
 
 impl Run {
@@ -149,6 +150,7 @@ impl Run {
             charge: charge.parse().unwrap(),
             source: 1,
             facts: SourceFacts { start: 1_700_000_100, end: 1_700_003_700, elapsed: 3_600, requeued: false },
+            whole: false,
         }
     }
 
@@ -160,8 +162,19 @@ impl Run {
         run
     }
 
-    /// Its record as it is sent; of the other types as much as these tests look at.
+    /// The same run with a record that is whole, as zero under an old identity is made of it.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
+    /// Its record: as it is sent where it is whole, else as much as most tests look at (and as ledgers of old versions have).
     pub(crate) fn payload(&self) -> String {
+        if !self.whole {
+            return format!(
+                r#"{{"LocalRecordID":"{}","Username":"{}","LocalProjectID":"{}","Charge":"{}"}}"#,
+                self.id, self.user, self.project, self.charge
+            );
+        }
         if self.usage_type != UsageType::Compute {
             return format!(
                 r#"{{"LocalRecordID":"{}","Username":"{}","LocalProjectID":"{}","Resource":"{}","Charge":"{}","LocalReference":"{}"}}"#,

@@ -12,7 +12,7 @@ fn renamed(run: &Run) -> Run {
 /// A run that was loaded, and a person approved its new id: zero is to be sent under the old one.
 fn moving() -> Option<(Site, Run)> {
     let mut site = Site::new()?;
-    let run = Run::new(1, "10");
+    let run = Run::new(1, "10").whole();
     site.take(&[run.clone()]);
     site.send(&RecordOutcome::Accepted, NOW);
     site.load(&run, "10", NOW + 1);
@@ -109,7 +109,7 @@ fn a_run_that_used_nothing_after_all_and_has_its_old_identity_again_ends_its_mov
 #[test]
 fn a_failure_from_before_an_identity_changed_hands_fails_nobody() {
     let Some(mut site) = Site::new() else { return };
-    let run = Run::new(1, "10");
+    let run = Run::new(1, "10").whole();
     site.take(&[run.clone()]);
     site.send(&RecordOutcome::Accepted, NOW);
     // The service does not say when it failed, and shows it until somebody acknowledges it.
@@ -119,7 +119,7 @@ fn a_failure_from_before_an_identity_changed_hands_fails_nobody() {
     site.ledger().retry(&Retry::Failed(None), ADMIN, NOW + 3).unwrap();
     arrives(&mut site, &run, &renamed(&run));
     // Another run has the first one's old id now.
-    let heir = Run { id: run.id.clone(), ..Run::new(2, "3") };
+    let heir = Run { id: run.id.clone(), ..Run::new(2, "3").whole() };
     site.take(&[heir.clone()]);
     sends(&mut site, &heir, NOW + 3_000);
     let told = site.ledger().confirm(&[failure], NOW + 3_001).unwrap();

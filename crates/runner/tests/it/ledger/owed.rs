@@ -92,7 +92,7 @@ impl Owed {
             charge: Decimal::new(i128::from(usage.hours) * i128::from(rate), 0),
             project: format!("TG-{project}").into(),
             source: *said,
-            ..Run::new(run, "1")
+            ..Run::new(run, "1").whole()
         };
         match identity {
             0 => {}
