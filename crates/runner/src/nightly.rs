@@ -134,7 +134,8 @@ pub async fn night(
         _ => reconcile(ledger, client, wait, cancel).await?,
     };
     // What is settled at zero under an old identity by now goes on under the new one in the same night.
-    if submission.stop.is_none() && !cancel.is_cancelled() && finish_moves(ledger)? > 0 {
+    let asked = reconciliation.answered;
+    if submission.stop.is_none() && !cancel.is_cancelled() && finish_moves(ledger, asked)? > 0 {
         submission.add(submit(ledger, client, api, cancel).await?);
         reconciliation.merge(reconcile(ledger, client, wait, cancel).await?);
     }
@@ -172,7 +173,7 @@ pub async fn night(
 /// # Errors
 /// Where the ledger cannot be written.
 pub fn before_sending(config: &Config, ledger: &mut dyn Ledger) -> Result<Vec<Braked>, LedgerError> {
-    finish_moves(ledger)?;
+    finish_moves(ledger, false)?;
     let braked = match config.night_factor {
         Some(factor) => ledger.brake_night(factor, clock::now())?,
         None => Vec::new(),
@@ -180,9 +181,12 @@ pub fn before_sending(config: &Config, ledger: &mut dyn Ledger) -> Result<Vec<Br
     Ok(braked)
 }
 
-fn finish_moves(ledger: &mut dyn Ledger) -> Result<u64, LedgerError> {
+/// Zero that was accepted and stayed quiet counts as settled only where the service has just been asked what failed: it may
+/// have failed while no run asked, and the charge under the old identity would then be there still.
+fn finish_moves(ledger: &mut dyn Ledger, asked: bool) -> Result<u64, LedgerError> {
     let now = clock::now();
-    let moved = ledger.finish_moves(LeaseRequest::new(UsageType::Compute, now).quiet_seconds, now)?;
+    let quiet = if asked { LeaseRequest::new(UsageType::Compute, now).quiet_seconds } else { u32::MAX };
+    let moved = ledger.finish_moves(quiet, now)?;
     crash::point("moved");
     Ok(moved)
 }

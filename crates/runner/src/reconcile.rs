@@ -33,6 +33,8 @@ pub struct Reconciliation {
     pub unreachable: Option<String>,
     /// The service refuses the key.
     pub key_refused: Option<String>,
+    /// In the last round of questions it answered each, or does not offer the call.
+    pub answered: bool,
 }
 
 impl Reconciliation {
@@ -54,9 +56,11 @@ impl Reconciliation {
         self.remarks.extend(other.remarks);
         self.unreachable = self.unreachable.take().or(other.unreachable);
         self.key_refused = self.key_refused.take().or(other.key_refused);
+        self.answered = other.answered;
     }
 
     fn problem(&mut self, call: &str, error: CallError) {
+        self.answered &= matches!(error, CallError::NotOffered { .. });
         match error {
             CallError::NotOffered { http_status, .. } => {
                 self.remarks
@@ -136,6 +140,7 @@ async fn round(
 ) -> Result<bool, LedgerError> {
     let budget = RetryBudget::new(RETRIES).with_attempts(ATTEMPTS);
     // Failures first: a record that failed and was sent again may be in both lists, and the load is the newer word.
+    found.answered = true;
     match ask(&budget, cancel, async || client.failed().await).await {
         Ok(failed) => {
             tell(ledger, failed.into_iter().filter_map(|record| failure(record, None)).collect(), found)?

@@ -26,7 +26,8 @@
 //! `version` counts what mapping wanted of a run; `sent` is the version that was sent last. An event speaks of the
 //! version that was sent: accepting version 1 never settles version 2. While version 1 is on the wire, of unknown fate
 //! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
-//! for [`LeaseRequest::quiet_seconds`]. After an unknown outcome it is version 1, byte for byte, that is sent again.
+//! for [`LeaseRequest::quiet_seconds`] (that only where its charge is another: the service shows no projects, and a load of
+//! version 1 would be taken for one of version 2). After an unknown outcome it is version 1, byte for byte, that is sent again.
 //! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
 //! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
 //!

@@ -5,7 +5,7 @@ use amie_usage::Decimal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use usage_sandbox::{Settings, UsageType};
+use usage_sandbox::{Rule, Settings, UsageType};
 
 const ALL: [&str; 4] = ["--from", "2026-10-01", "--to", "2026-12-01"];
 const WHY: [&str; 5] = ["--approve", "--reason", "the rate was wrong", "--by", "pat"];
@@ -271,6 +271,31 @@ fn nothing_goes_under_a_new_identity_before_zero_is_loaded_under_the_old_one() {
     service.sandbox().clear_faults();
     let night = site.run(&["run", "--wait", "20"]);
     renamed(&service, &night.stderr);
+}
+
+#[test]
+fn a_zero_that_failed_while_nobody_asked_keeps_the_charge_where_it_is() {
+    let mut settings = Settings::default();
+    settings.fail_load.push(Rule::new("Charge", "0", "the allocation is closed"));
+    let service = Service::start(settings);
+    let site = night(&service);
+    let before = held(&service);
+    rename(&site);
+    restate(&site, 0, &WHY);
+    // Zero is taken, and fails; the service cannot be asked that night, and then no run starts for two days.
+    for call in ["failed", "status", "loaded"] {
+        service.sandbox().inject(format!("status:503@{call}").parse().unwrap());
+    }
+    site.run(&["run"]);
+    service.sandbox().clear_faults();
+    let ledger = rusqlite::Connection::open(site.path("ledger.db")).unwrap();
+    let aged = ledger
+        .execute("UPDATE record SET sent_first = sent_first - 200000, sent_last = sent_last - 200000", []);
+    assert!(aged.unwrap() > 0);
+    drop(ledger);
+    let night = site.run(&["run", "--wait", "5"]);
+    assert_eq!(held(&service), before, "charged under both identities");
+    assert!(night.status == 1 && night.stderr.contains("the allocation is closed"), "{}", night.stderr);
 }
 
 #[test]

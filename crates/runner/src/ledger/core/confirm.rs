@@ -83,6 +83,8 @@ pub(in crate::ledger) fn confirm<S: Store>(
 /// Whom a sighting is about.
 enum Shown {
     Row(Box<Row>),
+    /// Another row of ours, from when the identity was its own: what became of that row is known.
+    Former,
     Foreign,
     Incomplete,
 }
@@ -90,6 +92,7 @@ enum Shown {
 impl Shown {
     fn count(&self, report: &mut Confirmed) {
         match self {
+            Self::Former => report.stale += 1,
             Self::Incomplete => report.incomplete += 1,
             Self::Foreign | Self::Row(_) => report.foreign += 1,
         }
@@ -109,6 +112,11 @@ fn shown<S: Store>(
     let keys = session.store.shown(usage_type, resource, local_record_id, submit)?;
     let key = match (submit, reference, keys.as_slice()) {
         (_, _, []) => return Ok(Shown::Foreign),
+        (Some(_), Some(reference), [key, ..])
+            if reference != key && session.store.row(reference)?.is_some() =>
+        {
+            return Ok(Shown::Former);
+        }
         (Some(_), _, [key, ..]) => key,
         (None, Some(reference), keys) => match keys.iter().find(|key| *key == reference) {
             Some(key) => key,

@@ -372,6 +372,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Decision::Hold(Suspicion::IdentityChanged) if self.moves(&before)? => {
                 self.begin_move(before, candidate, digest)?;
             }
+            // What was approved is carried through first; then this is asked.
+            Decision::Hold(_) if self.held_for(&before, MOVING)? => self.report.held_again += 1,
             Decision::Hold(suspicion) => {
                 let reason = suspicion.reason();
                 if waiver
@@ -503,13 +505,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 wanted.facts = candidate.facts;
             }
         }
-        // What was held beside the row was this very source: it maps to the newest version now.
+        // What was held beside the row was this very source: it maps to the newest version now. Zero on its way to another
+        // identity that is all that mapping wants now goes nowhere else.
         if row.on_hold
             && self
                 .session
                 .store
                 .hold(&row.key)?
-                .is_some_and(|hold| hold.source_digest == candidate.source_digest)
+                .is_some_and(|hold| hold.source_digest == candidate.source_digest || hold.reason == MOVING)
         {
             self.release_hold(&mut row)?;
         }

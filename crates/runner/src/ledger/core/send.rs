@@ -47,7 +47,7 @@ fn damaged(key: &str, what: &str) -> LedgerError {
 fn promote_quiet<S: Store>(session: &mut Session<'_, S>, request: &LeaseRequest) -> Result<(), S::Fail> {
     let quiet_since = request.now.saturating_sub(i64::from(request.quiet_seconds));
     let rows = session.store.quiet(request.usage_type, quiet_since, request.max_records)?;
-    for before in rows {
+    for before in rows.into_iter().filter(told_apart) {
         let mut row = before.clone();
         row.step(Event::Promoted).map_err(illegal(&row.key))?;
         let detail = "the version before was accepted and stayed quiet";
@@ -55,6 +55,12 @@ fn promote_quiet<S: Store>(session: &mut Session<'_, S>, request: &LeaseRequest)
         session.save(Some(&before), &row)?;
     }
     Ok(())
+}
+
+/// True where a load of the version that was sent cannot be taken for one of the newer version: the service shows charges, and
+/// neither projects nor users. Else the newer one waits for that load, or for a person.
+fn told_apart(row: &Row) -> bool {
+    row.sent.map(|sent| sent.charge) != row.wanted.as_ref().map(|wanted| wanted.charge)
 }
 
 /// Rows for a message, in key order: pending ones, and those of unknown fate where sending again overwrites.

@@ -1,6 +1,7 @@
-//! Killed at random moments of a large run, again and again.
+//! Killed at random moments of a large run, again and again, with the ledger in a file and in PostgreSQL.
 
 use super::{Dice, FAULTS, Record, held_by, number, one_charge_an_identity, run_to_the_end};
+use crate::postgres_server::{Server, shared};
 use crate::support::{Service, Site};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -11,19 +12,53 @@ const RUNS: u64 = 3_000;
 
 const RESOURCE: &str = "big.example.org";
 
+/// Where a ledger is.
+enum Place {
+    File,
+    Database { server: &'static Server, name: String, url: String },
+}
+
+impl Place {
+    fn database(server: &'static Server) -> Self {
+        let (name, url) = server.database();
+        Self::Database { server, name, url }
+    }
+
+    fn config(&self) -> String {
+        match self {
+            Self::File => String::new(),
+            Self::Database { url, .. } => format!("[ledger]\nurl = \"{url}\"\n"),
+        }
+    }
+
+    /// So much time passes that every lease is over.
+    fn leases_end(&self) {
+        if let Self::Database { server, name, .. } = self {
+            // What the dead one had handed to the server is done, or undone, by then.
+            let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+            while server.sql(name, others) != "0" {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // A run that was killed early has not even made the tables.
+            server.try_sql(name, "UPDATE batch SET lease_until = 0 WHERE settled_at IS NULL");
+        }
+    }
+}
+
 /// A site with one file of `RUNS` jobs and nothing else, and what the service must hold in the end: charges are core
 /// hours, made here from whole hundredths of them.
-fn large(service: &Service) -> (Site, Vec<Record>) {
+fn large(service: &Service, ledger: &Place) -> (Site, Vec<Record>) {
     let site = Site::new();
     site.write(
         "config.toml",
         &format!(
             "[site]\nname = \"TestSite\"\ntimezone = \"UTC\"\n\
-             [api]\nurl = \"{}\"\nkey_file = \"api-key\"\nmax_records = 50\n\
+             [api]\nurl = \"{}\"\nkey_file = \"api-key\"\nmax_records = 50\n{}\
              [[source]]\nname = \"slurm\"\nkind = \"sacct\"\ncluster = \"big\"\npaths = [\"big-*.txt\"]\n\
              [projects]\nmatch = [{{ account = 'a[0-9]', project = \"TG-$0\" }}]\n\
              [[resource]]\nname = \"{RESOURCE}\"\n[[resource.rate]]\nfrom = 2020-01-01\ncharge = \"core_hours\"\n",
-            service.url()
+            service.url(),
+            ledger.config()
         ),
     );
     let mut records = Vec::new();
@@ -76,13 +111,22 @@ fn killed_after(site: &Site, moment: Duration) -> bool {
 
 #[test]
 fn killed_at_random_moments_with_a_faulty_service_nothing_is_lost_and_nothing_twice() {
-    let wanted_kills = number("AMIE_KILLS").unwrap_or(25);
+    kill_at_random_moments(number("AMIE_KILLS").unwrap_or(25), || Place::File);
+}
+
+#[test]
+fn killed_at_random_moments_on_postgresql_nothing_is_lost_and_nothing_twice() {
+    let Some(server) = shared() else { return };
+    kill_at_random_moments(number("AMIE_KILLS").unwrap_or(10), || Place::database(server));
+}
+
+fn kill_at_random_moments(wanted_kills: u64, a_place: impl Fn() -> Place) {
     let mut dice = Dice::new();
     let seed = dice.0;
     println!("seed {seed}: repeat with AMIE_SEED={seed}");
     let whole = {
         let service = Service::start(Settings::default());
-        let (site, records) = large(&service);
+        let (site, records) = large(&service, &a_place());
         let started = Instant::now();
         run_to_the_end(&site, "undisturbed");
         assert_eq!(held_by(&service), records, "undisturbed");
@@ -92,13 +136,15 @@ fn killed_at_random_moments_with_a_faulty_service_nothing_is_lost_and_nothing_tw
     while kills < wanted_kills {
         let faults = FAULTS.iter().map(|fault| fault.parse().unwrap()).collect();
         let service = Service::start(Settings { faults, seed: dice.next(), ..Settings::default() });
-        let (site, records) = large(&service);
+        let ledger = a_place();
+        let (site, records) = large(&service, &ledger);
         // One ledger is killed five times on its way, wherever that finds it.
         let mut moments = Vec::new();
         for _ in 0..5 {
             let moment = whole * (dice.below(1_000) as u32) / 1_000;
             moments.push(moment);
             kills += u64::from(killed_after(&site, moment));
+            ledger.leases_end();
         }
         service.sandbox().clear_faults();
         let what = format!("seed {seed}: killed after {moments:?}");

@@ -4,6 +4,12 @@
 #[path = "model.rs"]
 mod model;
 #[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
+#[path = "moves.rs"]
+mod moves;
+#[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
+#[path = "order.rs"]
+mod order;
+#[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
 #[path = "suite.rs"]
 mod suite;
 #[allow(clippy::duplicate_mod, reason = "the same tests on each database")]
@@ -15,8 +21,14 @@ use runner::ledger::{Binding, Ledger, LedgerError, SqliteLedger};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// Cases of the model: one takes some 10 ms.
-const CASES: u32 = 300;
+/// Cases of the model: one takes some 50 ms in a debug build.
+const CASES: u32 = 1_000;
+
+/// Random actions of a case, at most.
+const ACTIONS: usize = 80;
+
+/// The whole ledger is verified after so many actions of the model, and at its end.
+const VERIFY_EVERY: usize = 5;
 
 /// True where several runners may work at once.
 const SEVERAL: bool = false;

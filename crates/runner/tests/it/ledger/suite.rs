@@ -159,6 +159,23 @@ fn a_new_version_goes_after_a_quiet_time() {
 }
 
 #[test]
+fn a_new_version_of_the_same_charge_waits_until_the_old_one_is_loaded() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    // What the service shows says nothing of projects: a load of the old version would be taken for one of the new.
+    let other = Run { project: "TG-2".into(), ..run.restated("10") };
+    assert_eq!(site.take(&[other.clone()]).restated, 1);
+    let quiet = LeaseRequest { quiet_seconds: 100, ..LeaseRequest::new(UsageType::Compute, NOW + 1_000) };
+    assert_eq!(site.ledger().lease(&quiet).unwrap(), None);
+    assert_eq!(site.load(&run, "10", NOW + 1_001).loaded, 1);
+    let leased = site.ledger().lease(&quiet).unwrap().unwrap();
+    assert_eq!(leased.records[0].payload, other.payload().into_bytes());
+    site.sound();
+}
+
+#[test]
 fn not_sent_is_pending_again_and_zero_then_takes_it_back() {
     let Some(mut site) = Site::new() else { return };
     let run = Run::new(1, "10");

@@ -1,0 +1,293 @@
+//! What a site owes, as the documentation says it and no more exactly: nothing in here knows how a ledger works.
+//!
+//! - Of what the service may hold nothing, whatever mapping says now is owed (docs/ledger.md, "states").
+//! - What it may hold changes with the source; rules and tables change it only where a person approves, or where the
+//!   service turned the record down. A run that is requeued and grows is a question (docs/ledger.md, "What changes").
+//! - Another identity is a question; approved, zero is owed under the old one, and then the charge under the new one
+//!   (docs/restating.md). An identity belongs to one run at a time.
+//! - What a person waives is not owed while reason and source are the same; what a person approves is owed.
+
+use super::Run;
+use super::service::{Place, place};
+use amie_usage::{Decimal, UsageType};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Runs 0 to 2 are jobs, few enough for much to happen to each; 3 is a storage reading, whose charge never changes.
+pub(crate) const RUNS: u32 = 4;
+pub(crate) const STORAGE: u32 = 3;
+
+/// What the source says of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) hours: u8,
+    pub(crate) requeued: bool,
+}
+
+/// What rules, tables and templates make of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mapping {
+    pub(crate) rate: u8,
+    pub(crate) project: u8,
+    /// 0: its own id, 1: the same on another resource, 2: an id that another run may have, too.
+    pub(crate) identity: u8,
+}
+
+/// An open question, or one that was waived: its reason, what the source said, and the record to be approved.
+#[derive(Debug, Clone)]
+struct Question {
+    reason: &'static str,
+    source: u128,
+    candidate: Option<Run>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    /// What each source says, with a number for each time that it says something else.
+    usage: BTreeMap<u32, (Usage, u128)>,
+    said: u128,
+    mapping: BTreeMap<u32, Mapping>,
+    /// What the service is to hold in the end.
+    owed: BTreeMap<u32, Run>,
+    /// What is owed once zero, which is owed until then, is settled.
+    moving: BTreeMap<u32, Run>,
+    questions: BTreeMap<u32, Question>,
+    waived: BTreeSet<u32>,
+    /// What the service may hold, for good or while it is on the wire.
+    taken: BTreeSet<u32>,
+    flying: BTreeSet<u32>,
+}
+
+impl Owed {
+    pub(crate) fn usage_type(run: u32) -> UsageType {
+        if run < STORAGE { UsageType::Compute } else { UsageType::Storage }
+    }
+
+    pub(crate) fn key(run: u32) -> String {
+        Run::new(run, "1").key
+    }
+
+    /// The source says something, perhaps something else.
+    pub(crate) fn says(&mut self, run: u32, usage: Usage) {
+        let usage = if run < STORAGE { usage } else { Usage { hours: 7, requeued: false } };
+        if self.usage.get(&run).is_none_or(|(known, _)| *known != usage) {
+            self.said += 1;
+            self.usage.insert(run, (usage, self.said));
+        }
+    }
+
+    pub(crate) fn configure(&mut self, run: u32, mapping: Mapping) {
+        if run < STORAGE {
+            self.mapping.insert(run, mapping);
+        }
+    }
+
+    /// What mapping makes of a run that was seen.
+    pub(crate) fn mapped(&self, run: u32) -> Option<Run> {
+        let (usage, said) = self.usage.get(&run)?;
+        let mapping = self.mapping.get(&run).copied();
+        let Mapping { rate, project, identity } =
+            mapping.unwrap_or(Mapping { rate: 1, project: 1, identity: 0 });
+        let mut mapped = Run {
+            usage_type: Self::usage_type(run),
+            charge: Decimal::new(i128::from(usage.hours) * i128::from(rate), 0),
+            project: format!("TG-{project}").into(),
+            source: *said,
+            ..Run::new(run, "1").whole()
+        };
+        match identity {
+            0 => {}
+            1 => mapped.resource = "gpu.example".into(),
+            _ => mapped.id = "anybody".into(),
+        }
+        mapped.facts.end += i64::from(usage.hours);
+        mapped.facts.elapsed += u64::from(usage.hours);
+        mapped.facts.requeued = usage.requeued;
+        Some(mapped)
+    }
+
+    pub(crate) fn owed(&self, run: u32) -> Option<&Run> {
+        self.owed.get(&run)
+    }
+
+    pub(crate) fn moving(&self) -> Vec<u32> {
+        self.moving.keys().copied().collect()
+    }
+
+    /// Whose identity it is.
+    pub(crate) fn owner(&self, place_of: &Place) -> Option<u32> {
+        self.owed.iter().find(|(_, owed)| place(owed) == *place_of).map(|(run, _)| *run)
+    }
+
+    fn taken_by_another(&self, run: u32, record: &Run) -> bool {
+        self.owner(&place(record)).is_some_and(|owner| owner != run)
+    }
+
+    pub(crate) fn may_be_held(&self, run: u32) -> bool {
+        self.taken.contains(&run) || self.flying.contains(&run)
+    }
+
+    /// Its record goes on the wire.
+    pub(crate) fn sent(&mut self, run: u32) {
+        self.flying.insert(run);
+    }
+
+    /// It is off the wire; `arrived`: the service has it, or nobody knows.
+    pub(crate) fn landed(&mut self, run: u32, arrived: bool) {
+        self.flying.remove(&run);
+        if arrived {
+            self.taken.insert(run);
+        }
+    }
+
+    /// A question is asked, in place of any before, unless this one was waived.
+    fn ask(&mut self, run: u32, reason: &'static str, source: u128, candidate: Option<Run>) {
+        if !self.is_waived(run, reason, source) {
+            self.waived.remove(&run);
+            self.questions.insert(run, Question { reason, source, candidate });
+        }
+    }
+
+    fn is_waived(&self, run: u32, reason: &str, source: u128) -> bool {
+        let question = self.questions.get(&run).filter(|_| self.waived.contains(&run));
+        question.is_some_and(|question| question.reason == reason && question.source == source)
+    }
+
+    /// A run is read and mapped; `approved`: a person wants today's rules to be applied to it; `turned_down`: the
+    /// service refused or failed what was sent of it.
+    pub(crate) fn offered(&mut self, run: u32, approved: bool, turned_down: bool) {
+        let Some(new) = self.mapped(run) else { return };
+        let waived_source = self.questions.get(&run).map(|question| question.source);
+        match self.owed.get(&run).cloned() {
+            Some(old) if old.payload() == new.payload() => {
+                self.moving.remove(&run);
+                self.owed.insert(run, new);
+            }
+            Some(old) if self.may_be_held(run) => self.changed(run, &old, new, approved, turned_down),
+            None if self.waived.contains(&run) && waived_source == Some(new.source) => {}
+            _ => self.follows(run, new, turned_down),
+        }
+    }
+
+    /// The service holds nothing of it.
+    fn follows(&mut self, run: u32, new: Run, turned_down: bool) {
+        self.moving.remove(&run);
+        if new.charge.is_zero() {
+            self.owed.remove(&run);
+        } else if !self.taken_by_another(run, &new) {
+            self.owed.insert(run, new);
+        } else {
+            // What was refused stays refused beside the question.
+            if !turned_down {
+                self.owed.remove(&run);
+            }
+            self.waived.remove(&run);
+            self.ask(run, "collision", new.source, Some(new));
+        }
+    }
+
+    /// The service may hold something of it.
+    fn changed(&mut self, run: u32, old: &Run, new: Run, approved: bool, turned_down: bool) {
+        let by_source = new.source != old.source;
+        if place(&new) != place(old) {
+            if self.moving.contains_key(&run) {
+                self.moving.insert(run, new);
+            } else if !approved {
+                self.ask(run, "identity-changed", new.source, Some(new));
+            } else if self.taken_by_another(run, &new) {
+                self.waived.remove(&run);
+                self.ask(run, "collision", new.source, Some(new));
+            } else {
+                self.waived.remove(&run);
+                self.ask(run, "moving", new.source, None);
+                let (source, facts) = (new.source, new.facts);
+                self.owed.insert(run, Run { charge: Decimal::ZERO, source, facts, ..old.clone() });
+                self.moving.insert(run, new);
+            }
+        } else if by_source && grown_by_requeue(old, &new) {
+            // What was approved is carried through first.
+            if !self.moving.contains_key(&run) {
+                self.ask(run, "grown-by-requeue", new.source, Some(new));
+            }
+        } else if by_source || approved || turned_down {
+            self.moving.remove(&run);
+            self.owed.insert(run, new);
+        }
+    }
+
+    /// Mapping holds it: `brake` only lacks an approval, else its project is not known.
+    pub(crate) fn held(&mut self, run: u32, brake: bool, turned_down: bool) {
+        let Some(new) = self.mapped(run).filter(|_| run < STORAGE) else { return };
+        let reason = if brake { "max-charge" } else { "unknown-project" };
+        let old = self.owed.get(&run);
+        let same = |old: &Run| brake && old.payload() == new.payload();
+        if self.is_waived(run, reason, new.source) || old.is_some_and(same) || self.moving.contains_key(&run)
+        {
+            return;
+        }
+        if self.may_be_held(run) {
+            if old.is_some_and(|old| old.source == new.source) {
+                return;
+            }
+        } else if !turned_down {
+            self.owed.remove(&run);
+        }
+        self.ask(run, reason, new.source, brake.then_some(new));
+    }
+
+    /// A person says no.
+    pub(crate) fn waive(&mut self, run: u32, was_held: bool) {
+        self.waived.insert(run);
+        if was_held && run >= STORAGE {
+            self.owed.remove(&run);
+        }
+    }
+
+    /// A person takes all waivers back; of these.
+    pub(crate) fn unwaive(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.waived).into_iter().collect()
+    }
+
+    /// A question of storage, which the model does not ask itself.
+    pub(crate) fn asked_of_storage(&mut self, run: u32, source: u128) {
+        if run >= STORAGE {
+            self.questions.insert(run, Question { reason: "unknown-project", source, candidate: None });
+        }
+    }
+
+    /// What a person who approves gets; `None` where it cannot be approved.
+    pub(crate) fn approve(&mut self, run: u32) -> Option<Run> {
+        let question = self.questions.get(&run)?;
+        let candidate = question.candidate.clone()?;
+        let other_place = self.owed.get(&run).is_some_and(|old| place(old) != place(&candidate));
+        if ["collision", "identity-changed", "moving"].contains(&question.reason)
+            || (self.may_be_held(run) && other_place)
+            || self.taken_by_another(run, &candidate)
+        {
+            return None;
+        }
+        self.owed.insert(run, candidate.clone());
+        Some(candidate)
+    }
+
+    /// Zero is settled: what was moving is owed at its new place, and what was there before is given back; `None`
+    /// where another run has that place by now.
+    pub(crate) fn moved(&mut self, run: u32) -> Option<Run> {
+        let new = self.moving.remove(&run)?;
+        if self.taken_by_another(run, &new) {
+            self.waived.remove(&run);
+            self.ask(run, "collision", new.source, Some(new));
+            return None;
+        }
+        self.owed.insert(run, new)
+    }
+
+    /// A person found that storage never arrived.
+    pub(crate) fn never_arrived(&mut self, run: u32) {
+        self.taken.remove(&run);
+    }
+}
+
+/// A finished job that was requeued later: its end grew to that moment, whatever it used.
+fn grown_by_requeue(old: &Run, new: &Run) -> bool {
+    new.facts.requeued && !old.facts.requeued && new.facts.end > old.facts.end
+}
