@@ -20,7 +20,7 @@ use crate::ledger::{
     QuarantinedText, Repricing, Row, State, What,
 };
 use amie_usage::{Decimal, UsageType};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub(in crate::ledger) fn ingest<S: Store>(
@@ -98,6 +98,17 @@ fn check(chunk: &Chunk) -> Result<(), LedgerError> {
         }
     }
     chunk.quarantined.iter().try_for_each(|text| file(&text.reason, text.file))
+}
+
+/// True where one of these records wants the wire identity of one of those. Then it matters which comes first, and both are
+/// taken in order.
+fn share_identity(these: &[Incoming<'_>], those: &[Incoming<'_>]) -> bool {
+    fn identity<'c>(incoming: &Incoming<'c>) -> (&'c str, i64, &'c str) {
+        let candidate = incoming.candidate;
+        (&candidate.local_record_id, candidate.submit, &candidate.resource)
+    }
+    let wanted: HashSet<_> = those.iter().map(identity).collect();
+    !wanted.is_empty() && these.iter().map(identity).any(|identity| wanted.contains(&identity))
 }
 
 /// The bytes and the file of a candidate: checked before.
@@ -200,7 +211,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 Standing::New | Standing::Beside | Standing::Other => others.push(*incoming),
             }
         }
-        if !self.all_new(&new)? {
+        if share_identity(&new, &others) || !self.all_new(&new)? {
             others.extend(new);
             others.sort_by(|a, b| a.candidate.key.cmp(&b.candidate.key));
         }

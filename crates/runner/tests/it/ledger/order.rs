@@ -1,7 +1,7 @@
 //! Whatever the order in which runs come in, and in whatever pieces, the same rows are there in the end: many together
 //! take another way into the ledger than one alone, and both must agree.
 
-use super::super::{Home, NOW, Run, chunk};
+use super::super::{NOW, Run, chunk};
 use super::{CASES, Site};
 use proptest::prelude::*;
 use runner::ledger::{Ingested, Row};
