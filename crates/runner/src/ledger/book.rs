@@ -2,7 +2,8 @@
 
 use super::core::session::{Blobs, Session};
 use super::core::{
-    adjust, brake, confirm, go_live, import, ingest, moving, news, people, query, send, verify, watch,
+    adjust, brake, confirm, go_live, import, ingest, moving, news, outdated, people, query, send, verify,
+    watch,
 };
 use super::store::{Holding, Purpose, Store};
 use super::{
@@ -266,6 +267,10 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn rows(&self, project: Option<&str>, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError> {
         self.ask(|session| query::rows(session, project, after, limit))
+    }
+
+    fn outdated(&self, row: &Row, source_digest: u128) -> Result<bool, LedgerError> {
+        self.ask(|session| outdated::is_outdated(session, row, source_digest))
     }
 
     fn history(&self, key: &str) -> Result<Vec<Entry>, LedgerError> {

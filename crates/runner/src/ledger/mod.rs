@@ -30,6 +30,10 @@
 //! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
 //! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
 //!
+//! What a source said of a run before it said something else is *outdated*: sources are read whole, and an older file is read
+//! again beside the one that has it changed. A row remembers the digests that it has left, and such a record changes nothing,
+//! unless a person restates it.
+//!
 //! A person may approve that a record goes on under another wire identity. Then version 2 is zero under the old one, a
 //! hold (`moving`) keeps the record itself, and when that zero is settled the row becomes pending with version 3 under
 //! the new identity ([`Ledger::finish_moves`]): at no moment are there two charges.
@@ -559,6 +563,12 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn rows(&self, project: Option<&str>, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError>;
 
+    /// True where the source said this of a run before, and something else since.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn outdated(&self, row: &Row, source_digest: u128) -> Result<bool, LedgerError>;
+
     /// Everything that happened to a row, oldest first.
     ///
     /// # Errors
@@ -869,6 +879,8 @@ pub struct Ingested {
     pub held_again: u64,
     /// Waived by a person.
     pub waived: u64,
+    /// An older version of what is known: the source said so before, and something else since.
+    pub outdated: u64,
     /// New rows of what another program had sent: nothing to send.
     pub adopted: u64,
     /// Recorded and not to be sent: they ended before their resource's go-live.

@@ -70,6 +70,9 @@ pub const OTHER_TIMES: &str = "known-by-other-times";
 /// before the new one goes. Nobody is asked anything.
 pub const MOVING: &str = "moving";
 
+/// The reason code of a run of whose log a part is missing: what was read of it is not newer, it is less.
+pub const LOG_INCOMPLETE: &str = "log-incomplete";
+
 /// The reason code of records that a night held, because it charges far more than usual.
 pub const NIGHT: &str = "above-usual-night";
 

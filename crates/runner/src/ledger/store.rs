@@ -155,6 +155,8 @@ pub enum Past {
     Batch,
     /// A reconciliation.
     Confirm,
+    /// What its source said before, by [`mark`](super::core::outdated); histories do not tell of it.
+    Source,
 }
 
 /// Rows of the ledger, and what they add up to.

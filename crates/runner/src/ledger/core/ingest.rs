@@ -6,11 +6,11 @@
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
 use super::twin::{behind, is_twin, job_of, same_job};
-use super::{go_live, import};
+use super::{go_live, import, outdated};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
-    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion, decide,
-    decide_held, zero_record,
+    COLLISION, Cause, Decision, HeldDecision, LOG_INCOMPLETE, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion,
+    decide, decide_held, zero_record,
 };
 use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
@@ -287,6 +287,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     fn withhold(&mut self, candidate: &Candidate, digest: u128) -> Result<bool, S::Fail> {
         match self.session.store.row(&candidate.key)? {
             Some(before) if !go_live::may_withhold(&before) => return Ok(false),
+            // An older version does not withhold what a newer one wants.
+            Some(before) if self.is_outdated(Some(&before), candidate.source_digest)? => return Ok(false),
             Some(before) if before.state == State::Superseded => {}
             Some(before) => {
                 self.used = true;
@@ -342,6 +344,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         };
         let waived_source = waiver.as_ref().map(|(_, source)| *source);
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
+        let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
         let Some(before) = before else {
             match decision {
                 Decision::Ignore => self.report.ignored += 1,
@@ -350,9 +353,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             return Ok(());
         };
         match decision {
-            Decision::Unchanged { refresh } => self.unchanged(before, candidate, refresh)?,
+            Decision::Unchanged { refresh } => self.unchanged(before, candidate, refresh && !outdated)?,
             Decision::Waived => self.report.waived += 1,
             Decision::Insert | Decision::Ignore => self.report.ignored += 1,
+            _ if outdated => self.report.outdated += 1,
             Decision::Zero => self.zero(before, candidate)?,
             Decision::Replace => self.want(before, candidate, digest, Event::Restated, "not taken yet")?,
             Decision::Revive => self.want(before, candidate, digest, Event::Recorded, "wanted again")?,
@@ -393,6 +397,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Decision::Drift { cause } => self.drift(before, cause.as_str())?,
         }
         Ok(())
+    }
+
+    /// True where a row has gone on from this source to another. What a person approves is taken up again.
+    fn is_outdated(&self, row: Option<&Row>, source_digest: u128) -> Result<bool, S::Fail> {
+        match row {
+            Some(row) if self.approval.is_none() => outdated::is_outdated(self.session, row, source_digest),
+            _ => Ok(false),
+        }
     }
 
     /// True where the open hold of a row has this reason.
@@ -567,6 +579,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 _ => self.hold_beside(before, candidate, digest, COLLISION, &detail),
             };
         }
+        outdated::leave_question(self.session, &before.key, candidate.source_digest)?;
         let payload = self.keep(candidate);
         let mut row = before.clone();
         let taken = row.frozen();
@@ -721,6 +734,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open(&self, candidate: &Candidate, digest: u128, reason: &str, detail: &str) -> Result<(), S::Fail> {
+        outdated::leave_question(self.session, &candidate.key, candidate.source_digest)?;
         let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
         self.session.store.open_hold(
             &NewHold {
@@ -764,6 +778,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     self.drift(before, &held.reason)?;
                 }
             }
+            _ if self.is_outdated(before.as_ref(), held.source_digest)? => self.report.outdated += 1,
             HeldDecision::Insert | HeldDecision::Refresh | HeldDecision::Demote | HeldDecision::Beside => {
                 if before.as_ref().map_or(Ok(false), |row| self.held_for(row, MOVING))? {
                     // What was approved is carried through first; then this is asked again.
@@ -778,6 +793,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), S::Fail> {
+        outdated::leave_question(self.session, &held.key, held.source_digest)?;
         let stored = |(candidate, digest)| {
             let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
             Ok((stored, payload_of(self.chunk, candidate)))
@@ -821,7 +837,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
         let mut row = before.clone();
         row.step(Event::Held).map_err(illegal(&row.key))?;
-        row.source_digest = held.source_digest;
+        // Half of a log says nothing newer of a run: when the whole of it is read again, that is wanted again.
+        if held.reason != LOG_INCOMPLETE {
+            row.source_digest = held.source_digest;
+        }
         self.hold_row(before, row, &held.reason)
     }
 

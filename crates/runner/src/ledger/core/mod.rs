@@ -8,6 +8,7 @@ pub(super) mod import;
 pub(super) mod ingest;
 pub(super) mod moving;
 pub(super) mod news;
+pub(super) mod outdated;
 pub(super) mod people;
 pub(super) mod query;
 pub(super) mod send;

@@ -51,6 +51,7 @@ impl Memory {
         self.glances.clear();
         self.owners.clear();
         self.holds.clear();
+        self.pasts.clear();
     }
 }
 

@@ -278,14 +278,19 @@ impl PostgresStore {
             };
             known.insert(row.try_get::<_, String>(0)?, glance);
         }
-        let mut differ = Vec::new();
+        let (mut differ, mut restated) = (Vec::new(), Vec::new());
         let mut owners: Vec<&Candidate> = Vec::new();
         {
             let memory = &mut *self.memory.borrow_mut();
             for Incoming { candidate, digest } in incoming {
                 match known.get(candidate.key.as_str()) {
                     Some(glance) if glance.same(*digest, candidate.source_digest) => continue,
-                    Some(_) => differ.push(candidate.key.as_str()),
+                    Some(glance) => {
+                        differ.push(candidate.key.as_str());
+                        if glance.source_digest != candidate.source_digest {
+                            restated.push(candidate.key.as_str());
+                        }
+                    }
                     None => {
                         memory.rows.entry(candidate.key.clone()).or_insert(None);
                         memory.holds.entry(candidate.key.clone()).or_insert(None);
@@ -297,8 +302,26 @@ impl PostgresStore {
         }
         self.learn_rows(&differ)?;
         self.learn_holds(&differ)?;
+        self.learn_pasts(&restated)?;
         self.learn_jobs(&owners)?;
         self.learn_owners(&owners)
+    }
+
+    /// Everything that these rows no longer refer to, or say.
+    fn learn_pasts(&self, keys: &[&str]) -> Result<(), Fail> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys = clean(keys);
+        let found = self.list("SELECT key, kind, id FROM past WHERE key = ANY($1) ORDER BY id", &[&keys])?;
+        let memory = &mut *self.memory.borrow_mut();
+        memory.pasts.extend(keys.into_iter().map(|key| (key, Vec::new())));
+        for row in &found {
+            if let Some(pasts) = memory.pasts.get_mut(row.try_get::<_, &str>(0)?) {
+                pasts.push((row.try_get(1)?, row.try_get(2)?));
+            }
+        }
+        Ok(())
     }
 
     /// All rows of the jobs that these records are of.
@@ -556,7 +579,11 @@ impl Rows for PostgresStore {
     }
 
     fn keep_past(&self, key: &str, kind: Past, id: i64) -> Result<(), Fail> {
-        self.memory.borrow_mut().past.insert((storable(key).into_owned(), past_code(kind), id));
+        let memory = &mut *self.memory.borrow_mut();
+        if let Some(pasts) = memory.pasts.get_mut(storable(key).as_ref()) {
+            pasts.push((past_code(kind), id));
+        }
+        memory.past.insert((storable(key).into_owned(), past_code(kind), id));
         Ok(())
     }
 
@@ -565,7 +592,7 @@ impl Rows for PostgresStore {
             let of_kind = pasts.iter().filter(|(code, _)| *code == past_code(kind));
             of_kind.map(|(_, id)| *id).collect()
         };
-        if let Some(pasts) = self.memory.borrow().pasts.get(key) {
+        if let Some(pasts) = self.memory.borrow().pasts.get(storable(key).as_ref()) {
             return Ok(ids(pasts));
         }
         let sql = "SELECT kind, id FROM past WHERE key = $1 ORDER BY id";
@@ -735,5 +762,6 @@ pub(super) const fn past_code(kind: Past) -> i16 {
     match kind {
         Past::Batch => 0,
         Past::Confirm => 1,
+        Past::Source => 2,
     }
 }

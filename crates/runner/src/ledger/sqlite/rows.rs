@@ -525,5 +525,6 @@ const fn past_code(kind: Past) -> i64 {
     match kind {
         Past::Batch => 0,
         Past::Confirm => 1,
+        Past::Source => 2,
     }
 }

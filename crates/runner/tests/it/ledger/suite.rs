@@ -712,3 +712,127 @@ fn a_failure_and_a_later_load_in_one_list_are_in_the_history_in_this_order() {
     site.sound();
     assert!(site.words(&other).ends_with(&["failed", "loaded"]), "{:?}", site.words(&other));
 }
+
+#[test]
+fn an_older_file_undoes_neither_a_newer_version_nor_an_approval() {
+    let Some(mut site) = Site::new() else { return };
+    let older = [Run::new(1, "10"), Run::new(2, "10")];
+    let mut newer = [older[0].restated("12"), older[1].restated("12")];
+    newer[0].facts.requeued = true;
+    site.take(&older);
+    site.send(&RecordOutcome::Accepted, NOW);
+    for run in &older {
+        site.load(run, "10", NOW + 1);
+    }
+    assert_eq!(site.take(&newer), Ingested { held: 1, restated: 1, ..Ingested::default() });
+    site.ledger().approve(&[newer[0].key.clone()], ADMIN, NOW + 2).unwrap();
+    site.send(&RecordOutcome::Accepted, NOW + 3);
+    for run in &newer {
+        assert_eq!(site.load(run, "12", NOW + 1_000).loaded, 1);
+    }
+    // Every night reads both files whole; one night the newer one is missing; the older one may come last.
+    let both: Vec<Run> = older.iter().chain(&newer).cloned().collect();
+    let turned: Vec<Run> = newer.iter().chain(&older).cloned().collect();
+    for night in [&both, &both, &turned, &older.to_vec(), &both] {
+        let report = site.take(night);
+        let unchanged = night.len() as u64 - 2;
+        assert_eq!(report, Ingested { outdated: 2, unchanged, ..Ingested::default() });
+        assert_eq!(site.lease(NOW + 2_000), None, "nothing is sent again");
+    }
+    // A person knows better.
+    let report = site.ledger().restate(&chunk(&older[1..]), ADMIN, NOW + 3_000).unwrap();
+    assert_eq!(report, Ingested { restated: 1, ..Ingested::default() });
+    site.sound();
+    assert_eq!(site.take(&both), Ingested { outdated: 2, unchanged: 2, ..Ingested::default() });
+    let leased = site.lease(NOW + 4_000).unwrap();
+    assert_eq!(leased.records[0].payload, older[1].payload().into_bytes());
+}
+
+#[test]
+fn an_older_file_does_not_win_either_where_nothing_was_sent() {
+    let Some(mut site) = Site::new() else { return };
+    let (first, second) = (Run::new(1, "10"), Run::new(1, "10").restated("12"));
+    let (last, zero) = (second.restated("9"), Run { charge: "0".parse().unwrap(), ..Run::new(2, "7") });
+    let sent = Run { source: 9, charge: "7".parse().unwrap(), ..zero.clone() };
+    site.take(&[first.clone(), sent.clone()]);
+    assert_eq!(
+        site.take(&[second.clone(), zero.clone()]),
+        Ingested { replaced: 1, superseded: 1, ..Ingested::default() }
+    );
+    assert_eq!(site.take(&[first.clone(), sent.clone()]).outdated, 2);
+    assert_eq!(site.state(&zero), State::Superseded);
+    // Held, by mapping: the older one neither asks its question again nor is it let go in its place.
+    let unmapped = |run: &Run| held(run, "unknown-project", false);
+    assert_eq!(site.ledger().ingest(&unmapped(&last), NOW).unwrap().held, 1);
+    for run in [&first, &second] {
+        assert_eq!(site.ledger().ingest(&unmapped(run), NOW).unwrap().outdated, 1);
+        assert_eq!(site.take(&[run.clone()]).outdated, 1);
+        assert_eq!(site.state(run), State::Held);
+    }
+    assert_eq!(site.take(&[last.clone()]).released, 1);
+    let leased = site.lease(NOW).unwrap();
+    assert_eq!(leased.records.len(), 1);
+    assert_eq!(leased.records[0].payload, last.payload().into_bytes());
+}
+
+#[test]
+fn what_was_waived_or_asked_before_something_newer_came_is_outdated_too() {
+    let Some(mut site) = Site::new() else { return };
+    let runs = [Run::new(1, "10"), Run::new(2, "10")];
+    site.take(&runs);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let grown = runs.clone().map(|run| {
+        let mut grown = run.restated("12");
+        grown.facts.requeued = true;
+        grown
+    });
+    assert_eq!(site.take(&grown).held, 2);
+    site.ledger().close_holds(&[grown[0].key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    let newest = grown.clone().map(|run| Run { facts: runs[0].facts, ..run.restated("9") });
+    assert_eq!(site.take(&newest).restated, 2);
+    assert_eq!(site.take(&runs).outdated, 2);
+    assert_eq!(site.take(&grown).outdated, 2, "neither asked again nor taken");
+    assert_eq!(site.take(&newest).unchanged, 2);
+    assert_eq!(site.ledger().totals().unwrap().held_total, 0);
+}
+
+#[test]
+fn an_older_text_of_the_same_record_opens_no_back_door_for_repricing() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let touched = Run { source: 2, ..run.clone() };
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    for _ in 0..2 {
+        assert_eq!(site.take(&[run.clone(), touched.clone()]).unchanged, 2, "two sources have it");
+    }
+    let priced = |run: &Run| Run { charge: "11".parse().unwrap(), ..run.clone() };
+    let report = site.take(&[priced(&run), priced(&touched)]);
+    assert_eq!((report.outdated, report.drifted, report.restated), (1, 1, 0));
+}
+
+#[test]
+fn a_run_whose_log_was_incomplete_for_a_night_is_let_go_when_all_of_it_is_read_again() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let part = Run { source: 7, ..run.clone() };
+    site.take(&[run.clone()]);
+    let half = held(&part, "log-incomplete", false);
+    assert_eq!(site.ledger().ingest(&half, NOW).unwrap().held, 1);
+    assert_eq!(site.state(&run), State::Held);
+    assert_eq!(site.take(&[run.clone()]).released, 1);
+    // From here on it is known that the half of it is no news.
+    assert_eq!(site.ledger().ingest(&half, NOW).unwrap().outdated, 1);
+    assert_eq!(site.state(&run), State::Pending);
+}
+
+#[test]
+fn an_older_version_does_not_withhold_what_a_newer_one_wants() {
+    let Some(mut site) = Site::new() else { return };
+    let (older, newer) = (Run::new(1, "10"), Run::new(1, "10").restated("12"));
+    site.take(&[older.clone(), newer.clone()]);
+    let live = [("cpu.example".to_owned(), newer.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW).unwrap();
+    assert_eq!(site.take(&[older]), Ingested { outdated: 1, ..Ingested::default() });
+    assert_eq!(site.state(&newer), State::Pending);
+}
