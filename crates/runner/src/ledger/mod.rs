@@ -27,6 +27,8 @@
 //! version that was sent: accepting version 1 never settles version 2. While version 1 is on the wire, of unknown fate
 //! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
 //! for [`LeaseRequest::quiet_seconds`]. After an unknown outcome it is version 1, byte for byte, that is sent again.
+//! A load that the service shows is believed by charge and time, and only where it is later than the one that was noted
+//! of the version before.
 //! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
 //! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
 //!
