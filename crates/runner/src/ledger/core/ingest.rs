@@ -5,8 +5,8 @@
 
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
-use super::twin::{behind, is_twin, job_of, same_job};
-use super::{go_live, import, outdated};
+use super::twin::{Times, behind, job_of, same_job};
+use super::{go_live, import, outdated, twin};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
     COLLISION, Cause, Decision, HeldDecision, LOG_INCOMPLETE, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion,
@@ -201,10 +201,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
 
     /// A known row that is the same run by other times.
     fn twin(&self, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
-        const MOST_RUNS: usize = 100;
-        let Some(job) = job_of(&candidate.key) else { return Ok(None) };
-        let of_job = self.session.store.rows_of_job(job, MOST_RUNS)?;
-        Ok(of_job.into_iter().find(|row| is_twin(row, candidate)).map(|row| row.key))
+        let times = Times { submit: candidate.submit, facts: candidate.facts };
+        twin::known(self.session, &candidate.key, times)
     }
 
     /// Inserts a group of new records together; false, with nothing done, where one of them is not new.
@@ -930,7 +928,7 @@ fn collision_detail(identity: &Identity, owner: &str) -> String {
 
 fn other_times_detail(candidate: &Candidate, known: &str) -> String {
     format!(
-        "\"{known}\" is a run of the same job that took as long, and all of its times are off by the same quarter hours \
+        "\"{known}\" is a run of the same job that took as long, and its times are off by as much as those of another zone \
          (this one was submitted at {}): one of them was read in the wrong zone, and both would be charged. Correct \
          `timezone` of its source; waive this one if it is the same run, approve it if it is another",
         candidate.submit

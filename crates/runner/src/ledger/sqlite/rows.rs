@@ -435,9 +435,9 @@ impl Rows for SqliteStore {
         Ok(rows)
     }
 
-    fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Fail> {
-        let rows = self.rows_after(None, job, limit)?;
-        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job)).collect())
+    fn rows_of_job(&self, job: &str, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let rows = self.rows_after(None, after, limit)?;
+        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job) && *row.key < *before).collect())
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {

@@ -40,6 +40,66 @@ fn a_run_that_is_known_by_other_times_is_held() {
     }
 }
 
+/// The same run, whose times are off by so many seconds each.
+fn off_each(run: &Run, submit: i64, start: i64, end: i64) -> Run {
+    let SourceFacts { start: started, end: ended, .. } = run.facts;
+    let facts = SourceFacts { start: started + start, end: ended + end, ..run.facts };
+    Run { facts, ..off_by(run, submit) }
+}
+
+const HOUR: i64 = 3600;
+
+#[test]
+fn a_run_over_a_change_of_daylight_saving_is_known_by_other_times_too() {
+    for (submit, start, end) in [
+        // Denver taken for UTC: submitted in winter, run in summer; and the night of the change itself, both ways.
+        (7 * HOUR, 6 * HOUR, 6 * HOUR),
+        (7 * HOUR, 7 * HOUR, 6 * HOUR),
+        (6 * HOUR, 7 * HOUR, 7 * HOUR),
+        (6 * HOUR, 6 * HOUR, 7 * HOUR),
+        // Lord Howe Island moves its clocks by half an hour.
+        (-11 * HOUR, -10 * HOUR - 1800, -10 * HOUR - 1800),
+    ] {
+        let Some(mut site) = Site::new() else { return };
+        let run = Run::new(1, "10");
+        site.take(&[run.clone()]);
+        let report = site.take(&[off_each(&run, submit, start, end)]);
+        assert_eq!((report.inserted, report.held), (0, 1), "{submit} {start} {end}");
+    }
+    for (submit, start, end) in [
+        (7 * HOUR, 5 * HOUR, 5 * HOUR),
+        (7 * HOUR, 8 * HOUR, 6 * HOUR),
+        (7 * HOUR, 6 * HOUR + 900, 6 * HOUR + 900),
+    ] {
+        let Some(mut site) = Site::new() else { return };
+        let run = Run::new(1, "10");
+        site.take(&[run.clone()]);
+        let report = site.take(&[off_each(&run, submit, start, end)]);
+        assert_eq!((report.inserted, report.held), (1, 0), "{submit} {start} {end}: no clock does that");
+    }
+}
+
+#[test]
+fn all_runs_of_a_job_are_compared_however_many_there_are() {
+    for before in [150, 1_500] {
+        let Some(mut site) = Site::new() else { return };
+        // A job that was put back into the queue every minute, days before and after, and was left alone once.
+        let run = Run::new(1, "10");
+        let others = (1..=before).map(|minute| {
+            let mut other = off_by(&run, -60 * minute);
+            other.facts.requeued = true;
+            other
+        });
+        let mut runs: Vec<Run> = others.collect();
+        runs.push(run.clone());
+        assert_eq!(site.take(&runs).inserted, runs.len() as u64);
+        let mut later = off_by(&run, 25 * HOUR);
+        later.facts.requeued = true;
+        let report = site.take(&[off_by(&run, 7 * HOUR), later]);
+        assert_eq!((report.inserted, report.held), (1, 1), "{before}");
+    }
+}
+
 #[test]
 fn both_in_one_chunk_or_among_many_are_found_too() {
     let Some(mut site) = Site::new() else { return };
