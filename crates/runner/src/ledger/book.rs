@@ -8,9 +8,9 @@ use super::core::{
 use super::store::{Holding, Purpose, Store};
 use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Compacted, Confirmed,
-    Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased, Ledger,
-    LedgerError, List, Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered, Repricing,
-    Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
+    Decided, Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased,
+    Ledger, LedgerError, List, Logged, News, Person, Progress, Quarantined, RecordOutcome, Recovered,
+    Repricing, Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
 };
 use crate::crash;
 use std::cell::RefCell;
@@ -164,7 +164,7 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::retry(session, which, person, now))
     }
 
-    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<Decided, LedgerError> {
         self.change(|session| people::approve(session, keys, person, now))
     }
 

@@ -1,6 +1,6 @@
 //! Gathering small pieces of input into chunks that are worth a transaction, and their reports into one.
 
-use super::{Candidate, Chunk, Ingested};
+use super::{Candidate, Chunk, Decided, Ingested};
 
 impl Chunk {
     /// Rows of all kinds.
@@ -76,5 +76,14 @@ impl Ingested {
         ] {
             *sum += more;
         }
+    }
+}
+
+impl Decided {
+    /// Adds another one.
+    pub fn merge(&mut self, other: Self) {
+        let Self { done, asked_again } = other;
+        self.done += done;
+        self.asked_again += asked_again;
     }
 }

@@ -423,11 +423,12 @@ pub trait Ledger: Send {
     /// Where a named key has no row, or one that is neither rejected nor failed; then nothing changes.
     fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
 
-    /// Approves held records that only lack an approval. Answers how many.
+    /// Approves held records that only lack an approval. One that is known by other times since it was held for something
+    /// else is not sent: that is asked instead.
     ///
     /// # Errors
     /// Where a key has no open hold or its hold has nothing to approve; then nothing changes.
-    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<Decided, LedgerError>;
 
     /// Ends holds without a record: waived by a person, or skipped by rules. Answers how many.
     ///
@@ -1053,6 +1054,15 @@ pub struct Confirmed {
     pub not_now: u64,
     /// Not in this ledger.
     pub foreign: u64,
+}
+
+/// What became of records that a person wants sent. Each is in exactly one count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// To be sent.
+    pub done: u64,
+    /// Held still, for another reason: they are known by other times.
+    pub asked_again: u64,
 }
 
 /// Which rows to make pending again.

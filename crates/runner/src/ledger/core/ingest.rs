@@ -19,6 +19,7 @@ use crate::ledger::{
     QuarantinedText, Repricing, Row, State, What,
 };
 use amie_usage::{Decimal, UsageType};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -357,20 +358,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             _ if outdated => self.report.outdated += 1,
             Decision::Zero => self.zero(before, candidate)?,
             Decision::Replace => self.want(before, candidate, digest, Event::Restated, "not taken yet")?,
-            Decision::Revive => self.want(before, candidate, digest, Event::Recorded, "wanted again")?,
-            // That it maps is not what was asked of a person.
-            Decision::Release if self.held_for(&before, NIGHT)? => {
-                let detail =
-                    self.session.store.hold(&before.key)?.map_or_else(String::new, |hold| hold.detail);
-                self.demote(before, candidate, digest, NIGHT, &detail)?;
-            }
-            Decision::Release => match self.twin(candidate)? {
-                Some(known) => {
-                    let detail = other_times_detail(candidate, &known);
-                    self.demote(before, candidate, digest, OTHER_TIMES, &detail)?;
-                }
-                None => self.want(before, candidate, digest, Event::Released, "it maps now")?,
-            },
+            Decision::Revive | Decision::Release => self.wanted_now(before, candidate, digest)?,
             Decision::Restate => {
                 let detail = match self.approval {
                     Some(person) => person.why,
@@ -395,6 +383,26 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Decision::Drift { cause } => self.drift(before, cause.as_str())?,
         }
         Ok(())
+    }
+
+    /// A row that nothing was wanted of, or that was held, and that maps now.
+    fn wanted_now(&mut self, before: Row, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
+        // That it maps is not what was asked of a person.
+        for reason in [NIGHT, OTHER_TIMES] {
+            if self.held_for(&before, reason)? {
+                let hold = self.session.store.hold(&before.key)?;
+                let detail = hold.map_or_else(String::new, |hold| hold.detail);
+                return self.demote(before, candidate, digest, reason, &detail);
+            }
+        }
+        if let Some(known) = self.twin(candidate)? {
+            let detail = twin::detail(&known, candidate.submit);
+            return self.demote(before, candidate, digest, OTHER_TIMES, &detail);
+        }
+        match before.state {
+            State::Held => self.want(before, candidate, digest, Event::Released, "it maps now"),
+            _ => self.want(before, candidate, digest, Event::Recorded, "wanted again"),
+        }
     }
 
     /// True where a row has gone on from this source to another. What a person approves is taken up again.
@@ -474,7 +482,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Some(owner) if import::is_imported(&owner) => return self.adopt(None, candidate, digest, &owner),
             Some(owner) => Some((COLLISION, collision_detail(&identity, &owner))),
             None if self.beside_known => {
-                self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known)))
+                self.twin(candidate)?.map(|known| (OTHER_TIMES, twin::detail(&known, candidate.submit)))
             }
             None => None,
         };
@@ -762,11 +770,11 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
         let before = self.session.store.row(&held.key)?;
         let digest = held.candidate.as_ref().map(|candidate| digest_of(payload_of(self.chunk, candidate)));
-        let waived = self
-            .session
-            .store
-            .waiver(&held.key)?
-            .is_some_and(|(reason, source)| reason == held.reason && source == held.source_digest);
+        let waived = self.session.store.waiver(&held.key)?.is_some_and(|(reason, source)| {
+            // Who knows it as another run's, charges it under no brake either.
+            let asked = reason == held.reason || (reason == OTHER_TIMES && held.candidate.is_some());
+            asked && source == held.source_digest
+        });
         let decision = decide_held(before.as_ref(), waived, digest, held.source_digest);
         match decision {
             HeldDecision::Waived => self.report.waived += 1,
@@ -783,11 +791,20 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     self.report.held_again += 1;
                     return Ok(());
                 }
+                let held = &self.question(held)?;
                 self.open_held(held, digest)?;
                 self.move_held(before, held, decision)?;
             }
         }
         Ok(())
+    }
+
+    /// What a brake would let pass when it is approved may be known by other times: then that is asked.
+    fn question(&self, held: &'c HeldRun) -> Result<Cow<'c, HeldRun>, S::Fail> {
+        let Some(candidate) = &held.candidate else { return Ok(Cow::Borrowed(held)) };
+        let Some(known) = self.twin(candidate)? else { return Ok(Cow::Borrowed(held)) };
+        let also = format!("{}; it is also held as {}", twin::detail(&known, candidate.submit), held.reason);
+        Ok(Cow::Owned(HeldRun { reason: OTHER_TIMES.to_owned(), detail: also, ..held.clone() }))
     }
 
     fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), S::Fail> {
@@ -923,15 +940,6 @@ fn collision_detail(identity: &Identity, owner: &str) -> String {
     format!(
         "record {local_record_id} of {resource}, submitted at {submit}, is the identity of \"{owner}\" already: the \
          one would overwrite the other. Change the id template, then map again"
-    )
-}
-
-fn other_times_detail(candidate: &Candidate, known: &str) -> String {
-    format!(
-        "\"{known}\" is a run of the same job that took as long, and its times are off by as much as those of another zone \
-         (this one was submitted at {}): one of them was read in the wrong zone, and both would be charged. Correct \
-         `timezone` of its source; waive this one if it is the same run, approve it if it is another",
-        candidate.submit
     )
 }
 

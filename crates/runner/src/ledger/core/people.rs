@@ -3,9 +3,12 @@
 use super::hold::StoredCandidate;
 use super::kept::Kept;
 use super::session::{Session, illegal};
-use crate::ledger::restate::{COLLISION, MOVING, Suspicion};
-use crate::ledger::store::{Ahead, NewEvent, Store};
-use crate::ledger::{Event, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What};
+use super::twin;
+use crate::ledger::restate::{COLLISION, MOVING, OTHER_TIMES, Suspicion};
+use crate::ledger::store::{Ahead, NewEvent, NewHold, Store};
+use crate::ledger::{
+    Decided, Event, Hold, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What,
+};
 
 /// Notes an event of one row with the person behind it.
 fn note<S: Store>(
@@ -91,8 +94,9 @@ pub(in crate::ledger) fn approve<S: Store>(
     keys: &[String],
     person: Person<'_>,
     now: i64,
-) -> Result<u64, S::Fail> {
+) -> Result<Decided, S::Fail> {
     let mut kept = Kept::new("approved");
+    let mut decided = Decided::default();
     ahead(session, keys)?;
     for key in keys {
         let hold = session.store.hold(key)?.filter(|hold| hold.closed.is_none());
@@ -113,7 +117,15 @@ pub(in crate::ledger) fn approve<S: Store>(
             return Err(refuse(advice).into());
         };
         let before = session.existing(key)?;
-        let mut wanted = StoredCandidate::from_json(key, &candidate)?.wanted(bytes);
+        let stored = StoredCandidate::from_json(key, &candidate)?;
+        if hold.reason != OTHER_TIMES
+            && let Some(known) = twin::known(session, key, stored.times())?
+        {
+            ask_again(session, &before, &hold, (candidate, bytes), &known, person, now)?;
+            decided.asked_again += 1;
+            continue;
+        }
+        let mut wanted = stored.wanted(bytes);
         if before.frozen() && before.wanted.as_ref().is_some_and(|old| old.identity != wanted.identity) {
             return Err(refuse("its identity would change after it was sent").into());
         }
@@ -129,9 +141,42 @@ pub(in crate::ledger) fn approve<S: Store>(
         session.store.close_hold(key, HoldEnd::Approved, Some(person), now)?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(event), person, Some(payload.chunk), now)?;
+        decided.done += 1;
     }
     kept.finish(session)?;
-    Ok(keys.len() as u64)
+    Ok(decided)
+}
+
+/// A run that is known by other times was held for something else: whoever approved that was not asked this.
+fn ask_again<S: Store>(
+    session: &Session<'_, S>,
+    row: &Row,
+    hold: &Hold,
+    (candidate, bytes): (String, &[u8]),
+    known: &str,
+    person: Person<'_>,
+    now: i64,
+) -> Result<(), S::Fail> {
+    let submit = StoredCandidate::from_json(&hold.key, &candidate)?.times().submit;
+    session.store.open_hold(
+        &NewHold {
+            key: &hold.key,
+            usage_type: hold.usage_type,
+            reason: OTHER_TIMES,
+            detail: &twin::detail(known, submit),
+            run: &hold.run,
+            source_digest: hold.source_digest,
+            rules_digest: hold.rules_digest,
+            file: &hold.file,
+            line: hold.line,
+            candidate: Some((candidate, bytes)),
+        },
+        now,
+    )?;
+    let what = What::Noted(Note::HoldOpened);
+    let event = NewEvent { person: Some(person.by), ..NewEvent::of(now, what, row, OTHER_TIMES) };
+    session.store.note(&event)?;
+    Ok(())
 }
 
 pub(in crate::ledger) fn close_holds<S: Store>(

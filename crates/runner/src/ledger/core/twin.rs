@@ -3,9 +3,11 @@
 //! Their keys differ in the submit time, so that nothing else would keep the run from being charged twice. No zone is off by
 //! anything but whole quarter hours, and by no more than from one side of the date line to the other.
 
+use super::hold::StoredCandidate;
 use super::session::Session;
-use crate::ledger::SourceFacts;
+use crate::ledger::restate::OTHER_TIMES;
 use crate::ledger::store::Store;
+use crate::ledger::{Row, SourceFacts, State};
 
 /// Off by this, at most: the zones reach from UTC-12 to UTC+14.
 const FARTHEST: i64 = 26 * 3600;
@@ -51,13 +53,38 @@ pub(super) fn known<S: Store>(
         let Some(last) = rows.last() else { return Ok(None) };
         after.clone_from(&last.key);
         for row in rows {
-            let wanted = row.wanted.as_ref();
-            let known = wanted.map(|wanted| Times { submit: wanted.identity.submit, facts: wanted.facts });
-            if known.is_some_and(|known| known.is_twin_of(times)) {
+            if row.key != key && has(session, &row, times)? {
                 return Ok(Some(row.key));
             }
         }
     }
+}
+
+/// True where a row, or what a person is asked about it, is the run by other times.
+fn has<S: Store>(session: &Session<'_, S>, row: &Row, times: Times) -> Result<bool, S::Fail> {
+    let wanted = row.wanted.as_ref();
+    let known = wanted.map(|wanted| Times { submit: wanted.identity.submit, facts: wanted.facts });
+    let is_twin = |known: Times| known.is_twin_of(times);
+    if !row.on_hold {
+        return Ok(known.is_some_and(is_twin));
+    }
+    let hold = session.store.hold(&row.key)?;
+    // It waits as one of two itself, and is not charged before a person has said that it is another run.
+    if row.state == State::Held && hold.is_some_and(|hold| hold.reason == OTHER_TIMES) {
+        return Ok(false);
+    }
+    let asked = session.store.hold_candidate(&row.key)?;
+    let asked = asked.map(|text| StoredCandidate::from_json(&row.key, &text)).transpose()?;
+    Ok(known.into_iter().chain(asked.map(|stored| stored.times())).any(is_twin))
+}
+
+/// The question to a person.
+pub(super) fn detail(known: &str, submit: i64) -> String {
+    format!(
+        "\"{known}\" is a run of the same job that took as long, and its times are off by as much as those of another zone \
+         (this one was submitted at {submit}): one of them was read in the wrong zone, and both would be charged. Correct \
+         `timezone` of its source; waive this one if it is the same run, approve it if it is another"
+    )
 }
 
 /// Keys between which all runs of a job lie that were submitted no farther off than two zones can be.

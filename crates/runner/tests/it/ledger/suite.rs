@@ -377,7 +377,7 @@ fn false_restatements_are_held_beside_the_row() {
         site.ledger().groups(List::Holds, 3).unwrap().into_iter().map(|group| group.reason).collect();
     assert_eq!(reasons, ["grown-by-requeue", "runaway-repair"]);
     // One was true after all, the other is waived and stays so.
-    assert_eq!(site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
+    assert_eq!(site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 1).unwrap().done, 1);
     site.ledger().close_holds(&[repaired.key.clone()], HoldEnd::Waived, ADMIN, NOW + 1).unwrap();
     site.sound();
     assert_eq!(site.take(&both), Ingested { unchanged: 1, waived: 1, ..Ingested::default() });
@@ -488,7 +488,7 @@ fn a_brake_is_let_go_by_an_approval() {
     site.ledger().ingest(&braked, NOW).unwrap();
     assert_eq!(site.lease(NOW), None);
     assert_eq!(site.ledger().hold(&run.key).unwrap().unwrap().candidate, Some(run.payload().into_bytes()));
-    assert_eq!(site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
+    assert_eq!(site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 1).unwrap().done, 1);
     site.sound();
     // Every later night sees the same run, and mapping brakes it again.
     let again = site.ledger().ingest(&braked, NOW + 2).unwrap();
