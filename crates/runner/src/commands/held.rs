@@ -141,7 +141,7 @@ fn say_decided(decided: Decided, done: &str, charges: &str) -> Exit {
         return Exit::Well;
     }
     println!(
-        "{} not {done}: known by other times (`amie-runner held --reason known-by-other-times`); approve or waive that",
+        "{} not {done}: held for another reason now, known-by-other-times or below-refund (`amie-runner held`); approve or waive that",
         decided.asked_again
     );
     Exit::Attention

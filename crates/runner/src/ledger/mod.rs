@@ -423,8 +423,8 @@ pub trait Ledger: Send {
     /// Where a named key has no row, or one that is neither rejected nor failed; then nothing changes.
     fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
 
-    /// Approves held records that only lack an approval. One that is known by other times since it was held for something
-    /// else is not sent: that is asked instead.
+    /// Approves held records that only lack an approval. One that is held for something else, and is known by other times or
+    /// would be charged less than was refunded, is not sent: that is asked instead.
     ///
     /// # Errors
     /// Where a key has no open hold or its hold has nothing to approve; then nothing changes.
@@ -1061,7 +1061,7 @@ pub struct Confirmed {
 pub struct Decided {
     /// To be sent.
     pub done: u64,
-    /// Held still, for another reason: they are known by other times.
+    /// Held still, for another reason that nobody was asked about: see their holds.
     pub asked_again: u64,
 }
 

@@ -6,7 +6,7 @@
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
 use super::twin::{Times, behind, job_of, same_job};
-use super::{go_live, import, outdated, twin};
+use super::{adjust, go_live, import, outdated, twin};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
     COLLISION, Cause, Decision, HeldDecision, LOG_INCOMPLETE, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion,
@@ -42,6 +42,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         go_live: HashMap::new(),
         withheld: None,
         beside_known: false,
+        refunds: None,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -152,6 +153,8 @@ struct Taking<'s, 'a, 'c, S> {
     withheld: Option<i64>,
     /// True where rows of the chunk's jobs, or of jobs between them, are known: the same runs, perhaps.
     beside_known: bool,
+    /// True where anything was ever refunded, as far as was asked.
+    refunds: Option<bool>,
     report: Ingested,
 }
 
@@ -344,6 +347,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let waived_source = waiver.as_ref().map(|(_, source)| *source);
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
         let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
+        let decision = self.beware_of_refunds(decision, before.as_ref(), candidate)?;
         let Some(before) = before else {
             match decision {
                 Decision::Ignore => self.report.ignored += 1,
@@ -403,6 +407,22 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             State::Held => self.want(before, candidate, digest, Event::Released, "it maps now"),
             _ => self.want(before, candidate, digest, Event::Recorded, "wanted again"),
         }
+    }
+
+    /// A person is asked before a run is charged less than was given back of it.
+    fn beware_of_refunds(
+        &mut self,
+        decision: Decision,
+        row: Option<&Row>,
+        candidate: &Candidate,
+    ) -> Result<Decision, S::Fail> {
+        let (Decision::Restate, Some(row)) = (decision, row) else { return Ok(decision) };
+        let refunds = match self.refunds {
+            Some(refunds) => refunds,
+            None => *self.refunds.insert(adjust::any_refunds(self.session)?),
+        };
+        let refunded = if refunds { adjust::above(self.session, row, candidate.charge)? } else { None };
+        Ok(refunded.map_or(decision, |refunded| Decision::Hold(Suspicion::BelowRefund { refunded })))
     }
 
     /// True where a row has gone on from this source to another. What a person approves is taken up again.
@@ -972,6 +992,7 @@ fn suspicion_detail(suspicion: Suspicion, row: &Row, candidate: &Candidate) -> S
              first or add to it: correct the difference with the allocation service, then waive this",
             candidate.charge
         ),
+        Suspicion::BelowRefund { refunded } => adjust::below_detail(&charge, refunded, candidate.charge),
     }
 }
 

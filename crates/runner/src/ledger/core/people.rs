@@ -3,8 +3,8 @@
 use super::hold::StoredCandidate;
 use super::kept::Kept;
 use super::session::{Session, illegal};
-use super::twin;
-use crate::ledger::restate::{COLLISION, MOVING, OTHER_TIMES, Suspicion};
+use super::{adjust, twin};
+use crate::ledger::restate::{BELOW_REFUND, COLLISION, MOVING, OTHER_TIMES, Suspicion};
 use crate::ledger::store::{Ahead, NewEvent, NewHold, Store};
 use crate::ledger::{
     Decided, Event, Hold, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What,
@@ -118,10 +118,13 @@ pub(in crate::ledger) fn approve<S: Store>(
         };
         let before = session.existing(key)?;
         let stored = StoredCandidate::from_json(key, &candidate)?;
-        if hold.reason != OTHER_TIMES
-            && let Some(known) = twin::known(session, key, stored.times())?
-        {
-            ask_again(session, &before, &hold, (candidate, bytes), &known, person, now)?;
+        if let Some((reason, detail)) = not_asked(session, &before, &hold, &stored)? {
+            let again =
+                NewHold { reason, detail: &detail, candidate: Some((candidate, bytes)), ..same(&hold) };
+            session.store.open_hold(&again, now)?;
+            let what = What::Noted(Note::HoldOpened);
+            let event = NewEvent { person: Some(person.by), ..NewEvent::of(now, what, &before, reason) };
+            session.store.note(&event)?;
             decided.asked_again += 1;
             continue;
         }
@@ -147,36 +150,41 @@ pub(in crate::ledger) fn approve<S: Store>(
     Ok(decided)
 }
 
-/// A run that is known by other times was held for something else: whoever approved that was not asked this.
-fn ask_again<S: Store>(
+/// What else stands against a record, that whoever approves it for the reason of its hold was not asked about.
+fn not_asked<S: Store>(
     session: &Session<'_, S>,
     row: &Row,
     hold: &Hold,
-    (candidate, bytes): (String, &[u8]),
-    known: &str,
-    person: Person<'_>,
-    now: i64,
-) -> Result<(), S::Fail> {
-    let submit = StoredCandidate::from_json(&hold.key, &candidate)?.times().submit;
-    session.store.open_hold(
-        &NewHold {
-            key: &hold.key,
-            usage_type: hold.usage_type,
-            reason: OTHER_TIMES,
-            detail: &twin::detail(known, submit),
-            run: &hold.run,
-            source_digest: hold.source_digest,
-            rules_digest: hold.rules_digest,
-            file: &hold.file,
-            line: hold.line,
-            candidate: Some((candidate, bytes)),
-        },
-        now,
-    )?;
-    let what = What::Noted(Note::HoldOpened);
-    let event = NewEvent { person: Some(person.by), ..NewEvent::of(now, what, row, OTHER_TIMES) };
-    session.store.note(&event)?;
-    Ok(())
+    stored: &StoredCandidate,
+) -> Result<Option<(&'static str, String)>, S::Fail> {
+    // One question after the other: who is asked about a refund knew of the other times.
+    if hold.reason == BELOW_REFUND {
+        return Ok(None);
+    }
+    if hold.reason != OTHER_TIMES
+        && let Some(known) = twin::known(session, &hold.key, stored.times())?
+    {
+        return Ok(Some((OTHER_TIMES, twin::detail(&known, stored.times().submit))));
+    }
+    let Some(refunded) = adjust::above(session, row, stored.charge())? else { return Ok(None) };
+    let charged = row.wanted.as_ref().map_or_else(String::new, |wanted| wanted.charge.to_string());
+    Ok(Some((BELOW_REFUND, adjust::below_detail(&charged, refunded, stored.charge()))))
+}
+
+/// The same question once more.
+fn same(hold: &Hold) -> NewHold<'_> {
+    NewHold {
+        key: &hold.key,
+        usage_type: hold.usage_type,
+        reason: &hold.reason,
+        detail: &hold.detail,
+        run: &hold.run,
+        source_digest: hold.source_digest,
+        rules_digest: hold.rules_digest,
+        file: &hold.file,
+        line: hold.line,
+        candidate: None,
+    }
 }
 
 pub(in crate::ledger) fn close_holds<S: Store>(

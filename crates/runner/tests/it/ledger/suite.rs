@@ -8,9 +8,9 @@ use super::Site;
 use amie_usage::UsageType;
 use runner::ledger::restate::COLLISION;
 use runner::ledger::{
-    BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested, LeaseRequest, LedgerError, List,
-    Note, Progress, QuarantinedText, RecordOutcome, Recovered, Retry, Settled, Sighting, State, What,
-    envelope_bytes,
+    Adjustment, AdjustmentVerdict, BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested,
+    LeaseRequest, LedgerError, List, Note, Progress, QuarantinedText, REFUNDS, RecordOutcome, Recovered,
+    Retry, Settled, Sighting, State, What, envelope_bytes,
 };
 
 #[test]
@@ -835,4 +835,83 @@ fn an_older_version_does_not_withhold_what_a_newer_one_wants() {
     site.ledger().keep_go_live(&live, NOW).unwrap();
     assert_eq!(site.take(&[older]), Ingested { outdated: 1, ..Ingested::default() });
     assert_eq!(site.state(&newer), State::Pending);
+}
+
+fn refund(run: &Run, charge: &str) -> Adjustment {
+    Adjustment {
+        key: format!("{REFUNDS}{}/ticket-{charge}", run.key),
+        resource: run.resource.clone(),
+        local_record_id: format!("{}-ticket-{charge}", run.id),
+        start: run.submit,
+        username: run.user.clone(),
+        project: run.project.clone(),
+        charge: charge.parse().unwrap(),
+        payload: format!(r#"{{"AdjustmentType":"refund","LocalRecordID":"{}","Charge":"{charge}"}}"#, run.id)
+            .into_bytes(),
+        refunds: Some(run.key.clone()),
+        file: "".into(),
+        line: 0,
+    }
+}
+
+#[test]
+fn a_charge_below_what_was_refunded_is_asked_about() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
+    site.take(&runs);
+    site.send(&RecordOutcome::Accepted, NOW);
+    for run in &runs {
+        site.load(run, "10", NOW + 1);
+    }
+    let refunds: Vec<_> = runs.iter().take(3).map(|run| refund(run, "8")).collect();
+    assert_eq!(site.ledger().adjust(&refunds, ADMIN, NOW + 2).unwrap(), 3);
+    let mut repaired = Run { source: 2, charge: "0".parse().unwrap(), ..runs[2].clone() };
+    repaired.facts.elapsed = 0;
+    let night = [runs[0].restated("5"), runs[1].restated("8"), repaired.clone(), runs[3].restated("5")];
+    assert_eq!(site.take(&night), Ingested { held: 2, restated: 2, ..Ingested::default() });
+    assert_eq!(
+        site.take(&night),
+        Ingested { held_again: 2, unchanged: 2, ..Ingested::default() },
+        "what was refunded in part may be charged as much, and what was not may be charged less"
+    );
+    let hold = site.ledger().hold(&runs[0].key).unwrap().unwrap();
+    assert_eq!(hold.reason, "below-refund");
+    assert!(hold.detail.contains("10") && hold.detail.contains('8') && hold.detail.contains('5'), "{hold:?}");
+    // Who approves that it was repaired did not know of the refund.
+    let decided = site.ledger().approve(&[repaired.key.clone()], ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.asked_again), (0, 1));
+    assert_eq!(site.ledger().hold(&repaired.key).unwrap().unwrap().reason, "below-refund");
+    let both = [runs[0].key.clone(), repaired.key.clone()];
+    assert_eq!(site.ledger().approve(&both, ADMIN, NOW + 3).unwrap().done, 2);
+    site.sound();
+    assert_eq!(site.lease(NOW + 4).unwrap().records.len(), 4);
+}
+
+#[test]
+fn nothing_is_refunded_of_a_run_that_the_service_does_not_hold() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, other) = (Run::new(1, "10"), Run::new(2, "10"));
+    site.take(&[run.clone(), other.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.ledger().confirm(&[failed(&run, "no allocation", "7", None)], NOW + 1).unwrap();
+    site.load(&other, "10", NOW + 1);
+    let verdicts = |site: &mut Site| {
+        let refunds = [refund(&run, "1"), refund(&other, "1")];
+        site.ledger().judge_adjustments(&refunds).unwrap()
+    };
+    assert_eq!(
+        verdicts(&mut site),
+        [AdjustmentVerdict::NotCharged(Some(State::Failed)), AdjustmentVerdict::New]
+    );
+    site.ledger().retry(&Retry::Failed(None), ADMIN, NOW + 2).unwrap();
+    site.take(&[other.restated("12")]);
+    let pending = AdjustmentVerdict::NotCharged(Some(State::Pending));
+    assert_eq!(
+        verdicts(&mut site),
+        [pending, AdjustmentVerdict::New],
+        "the one failed, the other is charged"
+    );
+    site.lease(NOW + 3).unwrap();
+    let sending = AdjustmentVerdict::NotCharged(Some(State::Sending));
+    assert_eq!(verdicts(&mut site), [sending, AdjustmentVerdict::New]);
 }
