@@ -75,8 +75,7 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
             let (by, why) = super::decision(&decide.decision)?;
             let person = Person { by: &by, why: &why };
             let done = super::writer(config)?.retry(&Retry::Keys(decide.keys.clone()), person, now)?;
-            println!("{done} to be sent again");
-            Ok(Exit::Well)
+            Ok(say_decided(done, "to be sent again", ""))
         }
         HeldAction::Settle { decide, outcome } => {
             let (by, why) = super::decision(&decide.decision)?;
@@ -135,8 +134,14 @@ fn choose(
 }
 
 /// Says what became of a decision, also where that is not what was decided.
-fn say_decided(decided: Decided, done: &str, charges: &str) -> Exit {
+pub(super) fn say_decided(decided: Decided, done: &str, charges: &str) -> Exit {
     println!("{} {done}{charges}", decided.done);
+    if decided.withheld > 0 {
+        println!(
+            "{} not {done}: they ended before go-live, and are not sent (`amie-runner ledger go-live`)",
+            decided.withheld
+        );
+    }
     if decided.asked_again == 0 {
         return Exit::Well;
     }

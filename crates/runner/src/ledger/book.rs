@@ -160,7 +160,7 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| adjust::adjust(session, adjustments, person, now))
     }
 
-    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<Decided, LedgerError> {
         self.change(|session| people::retry(session, which, person, now))
     }
 

@@ -82,8 +82,9 @@ impl Ingested {
 impl Decided {
     /// Adds another one.
     pub fn merge(&mut self, other: Self) {
-        let Self { done, asked_again } = other;
+        let Self { done, asked_again, withheld } = other;
         self.done += done;
         self.asked_again += asked_again;
+        self.withheld += withheld;
     }
 }

@@ -417,14 +417,15 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
-    /// Makes rejected or failed rows pending again, as they are. Answers how many.
+    /// Makes rejected or failed rows pending again, as they are; those that the service never took and that ended before
+    /// their resource's go-live are withheld instead.
     ///
     /// # Errors
     /// Where a named key has no row, or one that is neither rejected nor failed; then nothing changes.
-    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<Decided, LedgerError>;
 
     /// Approves held records that only lack an approval. One that is held for something else, and is known by other times or
-    /// would be charged less than was refunded, is not sent: that is asked instead.
+    /// would be charged less than was refunded, is not sent: that is asked instead. One that ended before its resource's go-live is withheld.
     ///
     /// # Errors
     /// Where a key has no open hold or its hold has nothing to approve; then nothing changes.
@@ -1063,6 +1064,8 @@ pub struct Decided {
     pub done: u64,
     /// Held still, for another reason that nobody was asked about: see their holds.
     pub asked_again: u64,
+    /// Not to be sent any more: they ended before their resource's go-live.
+    pub withheld: u64,
 }
 
 /// Which rows to make pending again.

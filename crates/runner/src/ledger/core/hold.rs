@@ -54,11 +54,6 @@ impl StoredCandidate {
         Times { submit, facts: SourceFacts { start, end, elapsed, requeued } }
     }
 
-    /// What it would be charged.
-    pub(super) fn charge(&self) -> Decimal {
-        self.charge
-    }
-
     /// The version that it would become; `payload` is still to be placed.
     pub(super) fn wanted(self, payload: &[u8]) -> Wanted {
         let Self { resource, local_record_id, submit, username, project, charge, .. } = self;

@@ -3,8 +3,10 @@
 use super::hold::StoredCandidate;
 use super::kept::Kept;
 use super::session::{Session, illegal};
-use super::{adjust, twin};
+use super::twin::Times;
+use super::{adjust, go_live, twin};
 use crate::ledger::restate::{BELOW_REFUND, COLLISION, MOVING, OTHER_TIMES, Suspicion};
+use crate::ledger::row::Wanted;
 use crate::ledger::store::{Ahead, NewEvent, NewHold, Store};
 use crate::ledger::{
     Decided, Event, Hold, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What,
@@ -72,7 +74,8 @@ pub(in crate::ledger) fn retry<S: Store>(
     which: &Retry,
     person: Person<'_>,
     now: i64,
-) -> Result<u64, S::Fail> {
+) -> Result<Decided, S::Fail> {
+    let mut decided = Decided::default();
     let keys = match which {
         Retry::Keys(keys) => keys.clone(),
         Retry::Rejected(error) => session.store.keys_with_error(State::Rejected, error.as_deref())?,
@@ -85,8 +88,31 @@ pub(in crate::ledger) fn retry<S: Store>(
         row.step(Event::Retried).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(Event::Retried), person, None, now)?;
+        if withheld(session, &row, row.wanted.as_ref(), person, now)? {
+            decided.withheld += 1;
+        } else {
+            decided.done += 1;
+        }
     }
-    Ok(keys.len() as u64)
+    Ok(decided)
+}
+
+/// Withholds a record that ended before its resource's go-live, where the service holds nothing of it: who wants it sent was
+/// not asked that. False where it goes its way.
+fn withheld<S: Store>(
+    session: &mut Session<'_, S>,
+    row: &Row,
+    wanted: Option<&Wanted>,
+    person: Person<'_>,
+    now: i64,
+) -> Result<bool, S::Fail> {
+    let Some(wanted) = wanted.filter(|_| go_live::may_withhold(row)) else { return Ok(false) };
+    if !go_live::is_too_early(session, row.usage_type, wanted)? {
+        return Ok(false);
+    }
+    let event = go_live::withhold(session, row, now)?;
+    session.store.note(&NewEvent { key: Some(&row.key), person: Some(person.by), ..event })?;
+    Ok(true)
 }
 
 pub(in crate::ledger) fn approve<S: Store>(
@@ -117,8 +143,12 @@ pub(in crate::ledger) fn approve<S: Store>(
             return Err(refuse(advice).into());
         };
         let before = session.existing(key)?;
-        let stored = StoredCandidate::from_json(key, &candidate)?;
-        if let Some((reason, detail)) = not_asked(session, &before, &hold, &stored)? {
+        let mut wanted = StoredCandidate::from_json(key, &candidate)?.wanted(bytes);
+        if withheld(session, &before, Some(&wanted), person, now)? {
+            decided.withheld += 1;
+            continue;
+        }
+        if let Some((reason, detail)) = not_asked(session, &before, &hold, &wanted)? {
             let again =
                 NewHold { reason, detail: &detail, candidate: Some((candidate, bytes)), ..same(&hold) };
             session.store.open_hold(&again, now)?;
@@ -128,7 +158,6 @@ pub(in crate::ledger) fn approve<S: Store>(
             decided.asked_again += 1;
             continue;
         }
-        let mut wanted = stored.wanted(bytes);
         if before.frozen() && before.wanted.as_ref().is_some_and(|old| old.identity != wanted.identity) {
             return Err(refuse("its identity would change after it was sent").into());
         }
@@ -155,20 +184,20 @@ fn not_asked<S: Store>(
     session: &Session<'_, S>,
     row: &Row,
     hold: &Hold,
-    stored: &StoredCandidate,
+    wanted: &Wanted,
 ) -> Result<Option<(&'static str, String)>, S::Fail> {
     // One question after the other: who is asked about a refund knew of the other times.
     if hold.reason == BELOW_REFUND {
         return Ok(None);
     }
     if hold.reason != OTHER_TIMES
-        && let Some(known) = twin::known(session, &hold.key, stored.times())?
+        && let Some(known) = twin::known(session, &hold.key, Times::of(wanted))?
     {
-        return Ok(Some((OTHER_TIMES, twin::detail(&known, stored.times().submit))));
+        return Ok(Some((OTHER_TIMES, twin::detail(&known, wanted.identity.submit))));
     }
-    let Some(refunded) = adjust::above(session, row, stored.charge())? else { return Ok(None) };
-    let charged = row.wanted.as_ref().map_or_else(String::new, |wanted| wanted.charge.to_string());
-    Ok(Some((BELOW_REFUND, adjust::below_detail(&charged, refunded, stored.charge()))))
+    let Some(refunded) = adjust::above(session, row, wanted.charge)? else { return Ok(None) };
+    let charged = row.wanted.as_ref().map_or_else(String::new, |old| old.charge.to_string());
+    Ok(Some((BELOW_REFUND, adjust::below_detail(&charged, refunded, wanted.charge))))
 }
 
 /// The same question once more.

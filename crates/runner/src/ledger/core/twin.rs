@@ -6,6 +6,7 @@
 use super::hold::StoredCandidate;
 use super::session::Session;
 use crate::ledger::restate::OTHER_TIMES;
+use crate::ledger::row::Wanted;
 use crate::ledger::store::Store;
 use crate::ledger::{Row, SourceFacts, State};
 
@@ -62,8 +63,7 @@ pub(super) fn known<S: Store>(
 
 /// True where a row, or what a person is asked about it, is the run by other times.
 fn has<S: Store>(session: &Session<'_, S>, row: &Row, times: Times) -> Result<bool, S::Fail> {
-    let wanted = row.wanted.as_ref();
-    let known = wanted.map(|wanted| Times { submit: wanted.identity.submit, facts: wanted.facts });
+    let known = row.wanted.as_ref().map(Times::of);
     let is_twin = |known: Times| known.is_twin_of(times);
     if !row.on_hold {
         return Ok(known.is_some_and(is_twin));
@@ -102,6 +102,10 @@ fn around(key: &str, job: &str) -> (String, String) {
 }
 
 impl Times {
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        Self { submit: wanted.identity.submit, facts: wanted.facts }
+    }
+
     /// A run that was put back into the queue has no twin: a `scrontab` job runs under one id every quarter hour, and may
     /// take as long each time.
     fn may_have_a_twin(self) -> bool {

@@ -381,7 +381,7 @@ fn a_row_is_written_and_read_back_as_it_was() {
     assert_eq!(before.len(), 9);
     ledger.change(|session| before.iter().try_for_each(|row| session.save(Some(row), row))).unwrap();
     assert_eq!(rows(&ledger), before);
-    assert_eq!(ledger.retry(&Retry::Keys(vec!["k000002".into()]), ADMIN, NOW).unwrap(), 1);
+    assert_eq!(ledger.retry(&Retry::Keys(vec!["k000002".into()]), ADMIN, NOW).unwrap().done, 1);
     assert_eq!(ledger.verify().unwrap(), []);
 }
 

@@ -228,8 +228,8 @@ fn refused_rows_wait_for_a_change_or_a_person() {
     // Another login, and even another resource: the service holds nothing of it.
     let mapped = Run { user: "alice2".into(), resource: "gpu.example".into(), ..run.clone() };
     assert_eq!(site.take(&[mapped.clone()]), Ingested { replaced: 1, ..Ingested::default() });
-    assert_eq!(site.ledger().retry(&Retry::Rejected(Some("other".into())), ADMIN, NOW + 2).unwrap(), 0);
-    assert_eq!(site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 2).unwrap(), 1);
+    assert_eq!(site.ledger().retry(&Retry::Rejected(Some("other".into())), ADMIN, NOW + 2).unwrap().done, 0);
+    assert_eq!(site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 2).unwrap().done, 1);
     site.sound();
     assert_eq!(site.send(&RecordOutcome::Accepted, NOW + 3).accepted, 2);
     assert_eq!(site.load(&run, "10", NOW + 4).foreign, 1, "the old identity is nobody's");
@@ -914,4 +914,39 @@ fn nothing_is_refunded_of_a_run_that_the_service_does_not_hold() {
     site.lease(NOW + 3).unwrap();
     let sending = AdjustmentVerdict::NotCharged(Some(State::Sending));
     assert_eq!(verdicts(&mut site), [sending, AdjustmentVerdict::New]);
+}
+
+#[test]
+fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
+    let mut late = Run::new(5, "10");
+    late.facts.end += 100;
+    site.take(&runs[..2]);
+    let leased = site.lease(NOW).unwrap();
+    let refused = RecordOutcome::Refused("no such user".into());
+    site.ledger().settle(leased.batch, &[refused, RecordOutcome::Accepted], "", NOW).unwrap();
+    site.ledger().confirm(&[failed(&runs[1], "no allocation", "7", None)], NOW + 1).unwrap();
+    for run in [&runs[2], &runs[3], &late] {
+        site.ledger().ingest(&held(run, "above-max-charge", true), NOW).unwrap();
+    }
+    let live = [("cpu.example".to_owned(), late.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+    let keys = [runs[2].key.clone(), late.key.clone()];
+    let decided = site.ledger().approve(&keys, ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (1, 1));
+    // What the service may hold goes on as ever.
+    let keys = [runs[0].key.clone(), runs[1].key.clone()];
+    let decided = site.ledger().retry(&Retry::Keys(keys.to_vec()), ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (1, 1));
+    site.sound();
+    let states = [State::Superseded, State::Pending, State::Superseded, State::Held];
+    assert_eq!(runs.iter().map(|run| site.state(run)).collect::<Vec<_>>(), states);
+    assert_eq!(site.lease(NOW + 4).unwrap().records.len(), 2);
+    assert!(site.words(&runs[2]).ends_with(&["withheld"]), "{:?}", site.words(&runs[2]));
+    // A person may say otherwise, and the source is read again.
+    site.ledger().set_go_live("cpu.example", None, ADMIN, NOW + 5).unwrap();
+    site.ledger().ingest(&held(&runs[2], "above-max-charge", true), NOW + 5).unwrap();
+    assert_eq!(site.ledger().approve(&[runs[2].key.clone()], ADMIN, NOW + 6).unwrap().done, 1);
+    assert_eq!(site.take(&runs[..1]).revived, 1);
 }

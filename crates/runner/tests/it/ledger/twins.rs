@@ -189,7 +189,7 @@ fn approving_a_brake_asks_again_where_the_run_is_known_by_other_times_since() {
     let keys = [other.key.clone(), free.key.clone()];
     let decided = site.ledger().approve(&keys, ADMIN, NOW).unwrap();
     site.sound();
-    assert_eq!(decided, Decided { done: 1, asked_again: 1 });
+    assert_eq!(decided, Decided { done: 1, asked_again: 1, ..Decided::default() });
     assert_eq!((site.state(&other), site.state(&free)), (State::Held, State::Pending));
     // Whatever is read of it meanwhile, the question stays, and a person may know better.
     site.ledger().ingest(&held(&other, "above-max-charge", true), NOW).unwrap();
