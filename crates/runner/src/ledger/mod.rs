@@ -38,7 +38,8 @@
 //!
 //! A person may approve that a record goes on under another wire identity. Then version 2 is zero under the old one, a
 //! hold (`moving`) keeps the record itself, and when that zero is settled the row becomes pending with version 3 under
-//! the new identity ([`Ledger::finish_moves`]): at no moment are there two charges.
+//! the new identity ([`Ledger::finish_moves`]): at no moment are there two charges. Where the service was ever seen to list
+//! loads, settled is loaded. What it shows later under an identity that was left counts as `mismatched`.
 //!
 //! From the moment that the service may hold something of a row (`taken`, or `sending`) its wire identity is frozen,
 //! and what differs later has a [`Cause`](restate::Cause): the source restates, rules and tables only drift. What the
@@ -386,8 +387,8 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<(), LedgerError>;
 
-    /// Lets records on their way to another identity go on where zero under the old one is loaded, or was accepted
-    /// `quiet_seconds` ago. Answers how many became pending under the new one.
+    /// Lets records on their way to another identity go on where zero under the old one is loaded, or, where the service
+    /// never showed a load, was accepted `quiet_seconds` ago. Answers how many became pending under the new one.
     ///
     /// # Errors
     /// Where the store fails.

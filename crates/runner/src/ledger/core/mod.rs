@@ -19,3 +19,4 @@ pub(super) mod watch;
 
 mod hold;
 mod kept;
+mod left;

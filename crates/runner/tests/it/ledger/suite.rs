@@ -950,3 +950,92 @@ fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     assert_eq!(site.ledger().approve(&[runs[2].key.clone()], ADMIN, NOW + 6).unwrap().done, 1);
     assert_eq!(site.take(&runs[..1]).revived, 1);
 }
+
+/// A record as the service takes it, so that zero can be made of it.
+fn whole(run: &Run) -> Chunk {
+    let mut whole = chunk(&[run.clone()]);
+    let text = format!(
+        r#"{{"Username":"{}","LocalProjectID":"{}","LocalRecordID":"{}","Resource":"{}","SubmitTime":"2023-11-14T22:13:20Z","StartTime":"2023-11-14T22:15:00Z","EndTime":"2023-11-14T23:15:00Z","Charge":"{}","Attributes":{{"NodeCount":1}},"LocalReference":"{}"}}"#,
+        run.user, run.project, run.id, run.resource, run.charge, run.key
+    );
+    whole.records[0].payload = 0..text.len();
+    whole.payloads = text.into_bytes();
+    whole
+}
+
+/// A run on its way to another identity: its zero is accepted. And as it will be known then.
+fn moving(site: &mut Site, loads: bool) -> (Run, Run) {
+    let run = Run::new(1, "10");
+    let renamed = Run { id: "1.c1".into(), ..run.clone() };
+    site.ledger().ingest(&whole(&run), NOW).unwrap();
+    site.send(&RecordOutcome::Accepted, NOW);
+    if loads {
+        assert_eq!(site.load(&run, "10", NOW + 1).loaded, 1);
+    }
+    assert_eq!(site.ledger().restate(&whole(&renamed), ADMIN, NOW + 2).unwrap().restated, 1);
+    let quiet = LeaseRequest { quiet_seconds: 1, ..LeaseRequest::new(UsageType::Compute, NOW + 10) };
+    let leased = site.ledger().lease(&quiet).unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&leased.records[0].payload).contains(r#""Charge":"0""#));
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 10).unwrap();
+    site.sound();
+    (run, renamed)
+}
+
+const DAYS: i64 = 30 * 86_400;
+
+#[test]
+fn a_record_moves_on_by_quiet_only_where_the_service_shows_no_loads() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, renamed) = moving(&mut site, true);
+    assert_eq!(
+        site.ledger().finish_moves(3_600, NOW + DAYS).unwrap(),
+        0,
+        "its zero may be stuck, and fail yet"
+    );
+    site.load(&run, "0", NOW + DAYS);
+    assert_eq!(site.ledger().finish_moves(3_600, NOW + DAYS + 1).unwrap(), 1);
+    site.sound();
+    assert_eq!(site.ledger().watched_since(NOW + DAYS + 2).unwrap(), Some(NOW + DAYS + 1));
+    site.send(&RecordOutcome::Accepted, NOW + DAYS + 3);
+    assert_eq!(site.load(&renamed, "10", NOW + DAYS + 4).loaded, 1);
+
+    // Another run's load, or another sender's, says so too.
+    for load in [None, Some("2"), Some("77")] {
+        let Some(mut site) = Site::new() else { return };
+        let other = Run::new(2, "3");
+        moving(&mut site, false);
+        site.ledger().ingest(&whole(&other), NOW).unwrap();
+        site.send(&RecordOutcome::Accepted, NOW + 11);
+        if let Some(id) = load {
+            site.load(&Run { id: id.into(), ..other }, "3", NOW + 12);
+        }
+        let moved = site.ledger().finish_moves(3_600, NOW + DAYS).unwrap();
+        assert_eq!(moved, u64::from(load.is_none()), "{load:?}");
+    }
+}
+
+#[test]
+fn what_is_charged_under_an_identity_that_was_left_is_an_alarm() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, _) = moving(&mut site, true);
+    site.load(&run, "0", NOW + 20);
+    assert_eq!(site.ledger().finish_moves(3_600, NOW + 30).unwrap(), 1);
+    for (charge, at, alarm) in
+        [("0", NOW + 20, 0), ("10", NOW + 1, 0), ("10", NOW + 40, 1), ("10", NOW + 40, 1)]
+    {
+        let report = site.load(&run, charge, at);
+        assert_eq!((report.mismatched, report.again, report.foreign), (alarm, 1 - alarm, 0), "{charge} {at}");
+    }
+    assert_eq!(site.ledger().news().unwrap().mismatched, 1, "noted once");
+    let failure = failed(&run, "no allocation", "7", None);
+    assert_eq!(site.ledger().confirm(&[failure.clone()], NOW + 50).unwrap().mismatched, 0, "zero was loaded");
+    assert_eq!(site.load(&Run { id: "9".into(), ..run.clone() }, "1", NOW + 50).foreign, 1);
+
+    // Moved on by quiet: that its zero failed after all is known when the service says so.
+    let Some(mut site) = Site::new() else { return };
+    let (run, _) = moving(&mut site, false);
+    assert_eq!(site.ledger().finish_moves(3_600, NOW + DAYS).unwrap(), 1);
+    assert_eq!(site.ledger().confirm(&[failure], NOW + DAYS + 1).unwrap().mismatched, 1);
+    assert_eq!(site.load(&run, "10", NOW + 15).mismatched, 1);
+    site.sound();
+}
