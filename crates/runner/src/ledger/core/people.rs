@@ -4,7 +4,7 @@ use super::hold::StoredCandidate;
 use super::kept::Kept;
 use super::session::{Session, illegal};
 use super::twin::Times;
-use super::{adjust, go_live, twin};
+use super::{adjust, go_live, twin, watch};
 use crate::ledger::restate::{BELOW_REFUND, COLLISION, MOVING, OTHER_TIMES, Suspicion};
 use crate::ledger::row::Wanted;
 use crate::ledger::store::{Ahead, NewEvent, NewHold, Store};
@@ -173,6 +173,9 @@ pub(in crate::ledger) fn approve<S: Store>(
         session.store.close_hold(key, HoldEnd::Approved, Some(person), now)?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(event), person, Some(payload.chunk), now)?;
+        if before.frozen() {
+            watch::restated(session, now)?;
+        }
         decided.done += 1;
     }
     kept.finish(session)?;

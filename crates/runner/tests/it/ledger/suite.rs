@@ -1039,3 +1039,21 @@ fn what_is_charged_under_an_identity_that_was_left_is_an_alarm() {
     assert_eq!(site.load(&run, "10", NOW + 15).mismatched, 1);
     site.sound();
 }
+
+#[test]
+fn after_an_approval_the_loads_of_the_version_before_are_looked_for_too() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, new) = (Run::new(1, "10"), Run::new(2, "10"));
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.load(&run, "10", NOW + 1);
+    site.ledger().ingest(&held(&new, "above-max-charge", true), NOW).unwrap();
+    site.ledger().approve(&[new.key.clone()], ADMIN, NOW + 2).unwrap();
+    assert_eq!(site.ledger().watched_since(NOW + 3).unwrap(), None, "there is no version before");
+    let mut grown = run.restated("12");
+    grown.facts.requeued = true;
+    assert_eq!(site.take(&[grown.clone()]).held, 1);
+    assert_eq!(site.ledger().watched_since(NOW + 3).unwrap(), None);
+    site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 4).unwrap();
+    assert_eq!(site.ledger().watched_since(NOW + 5).unwrap(), Some(NOW + 4));
+}
