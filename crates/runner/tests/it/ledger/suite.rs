@@ -1057,3 +1057,24 @@ fn after_an_approval_the_loads_of_the_version_before_are_looked_for_too() {
     site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 4).unwrap();
     assert_eq!(site.ledger().watched_since(NOW + 5).unwrap(), Some(NOW + 4));
 }
+
+#[test]
+fn what_is_refused_is_news_however_many_of_a_message_are() {
+    for refused in 1..=3 {
+        let Some(mut site) = Site::new() else { return };
+        let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+        site.take(&runs);
+        let leased = site.lease(NOW).unwrap();
+        let outcomes: Vec<RecordOutcome> = (1..=3)
+            .map(|number| match number <= refused {
+                true => RecordOutcome::Refused("no such user".into()),
+                false => RecordOutcome::Accepted,
+            })
+            .collect();
+        site.ledger().settle(leased.batch, &outcomes, "HTTP 200", NOW).unwrap();
+        site.sound();
+        assert_eq!(site.ledger().news().unwrap().refused, refused, "{refused}");
+        let history = site.ledger().history(&runs[0].key).unwrap();
+        assert!(history.last().unwrap().detail.ends_with("no such user"), "{history:?}");
+    }
+}
