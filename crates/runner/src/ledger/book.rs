@@ -233,8 +233,8 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.ask(|session| news::news(session))
     }
 
-    fn mark_reported(&mut self) -> Result<(), LedgerError> {
-        self.change(|session| news::mark_reported(session))
+    fn mark_reported(&mut self, news: &News) -> Result<(), LedgerError> {
+        self.change(|session| news::mark_reported(session, news))
     }
 
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {

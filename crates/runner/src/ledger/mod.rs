@@ -271,13 +271,18 @@ pub struct News {
     pub drifted: u64,
     /// Quarantined.
     pub quarantined: u64,
+    /// The newest event that was looked at.
+    pub last_event: i64,
+    /// The newest quarantined text that was looked at.
+    pub last_quarantined: i64,
 }
 
 impl News {
     /// True where there is nothing new.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self { held, refused, failed, mismatched, drifted, quarantined, .. } = *self;
+        [held, refused, failed, mismatched, drifted, quarantined] == [0; 6]
     }
 }
 
@@ -513,11 +518,11 @@ pub trait Ledger: Send {
     /// When the store cannot be read.
     fn news(&self) -> Result<News, LedgerError>;
 
-    /// Everything up to now has been reported to a person.
+    /// This has been reported to a person; what happened since it was asked for has not.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn mark_reported(&mut self) -> Result<(), LedgerError>;
+    fn mark_reported(&mut self, news: &News) -> Result<(), LedgerError>;
 
     /// How far a file was read.
     ///

@@ -1078,3 +1078,33 @@ fn what_is_refused_is_news_however_many_of_a_message_are() {
         assert!(history.last().unwrap().detail.ends_with("no such user"), "{history:?}");
     }
 }
+
+#[test]
+fn what_happens_while_a_runner_reports_is_news_for_the_next() {
+    let Some(mut site) = Site::new() else { return };
+    let (one, other) = (Run::new(1, "10"), Run::new(2, "10"));
+    let text = |text: &str| {
+        let text = QuarantinedText {
+            reason: "columns".into(),
+            detail: "18 of 19".into(),
+            text: text.into(),
+            file: 0,
+            line: 1,
+        };
+        Chunk { quarantined: vec![text], ..chunk(&[]) }
+    };
+    site.ledger().ingest(&held(&one, "unknown-user", false), NOW).unwrap();
+    site.ledger().ingest(&text("a|b"), NOW).unwrap();
+    let first = site.ledger().news().unwrap();
+    assert_eq!((first.held, first.quarantined, first.is_empty()), (1, 1, false));
+    // Another runner, or another host.
+    site.ledger().ingest(&held(&other, "unknown-user", false), NOW).unwrap();
+    site.ledger().ingest(&text("c"), NOW).unwrap();
+    site.ledger().mark_reported(&first).unwrap();
+    let second = site.ledger().news().unwrap();
+    assert_eq!((second.held, second.quarantined), (1, 1));
+    site.ledger().mark_reported(&second).unwrap();
+    // Whoever was slower takes nothing back.
+    site.ledger().mark_reported(&first).unwrap();
+    assert!(site.ledger().news().unwrap().is_empty());
+}
