@@ -150,6 +150,9 @@ fn hold_advice(reason: &str) -> &'static str {
         "may-add" => {
             "a reading that was sent changed: correct the difference with the allocation service, then waive the change"
         }
+        "below-refund" => {
+            "it would be charged less than was refunded: approve it and take back the difference by a debit, or waive it"
+        }
         "grown-by-requeue" | "runaway-repair" => {
             "a known false change of Slurm's accounting: the charge that was sent stays; waive the change, or have it corrected"
         }

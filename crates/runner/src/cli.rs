@@ -184,6 +184,9 @@ pub(crate) struct Restate {
     /// Only this source.
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
+    /// Also take up what a source said of a run before it said something else: a correction that was taken back.
+    #[arg(long)]
+    pub(crate) older: bool,
     /// Only show old and new charges (as without --approve, but exit status 0).
     #[arg(long, conflicts_with = "approve")]
     pub(crate) dry_run: bool,

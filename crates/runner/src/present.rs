@@ -313,6 +313,12 @@ pub(crate) fn night(night: &Night) -> String {
         ingested.held_again,
         ingested.quarantined
     );
+    if ingested.outdated > 0 {
+        text += &format!(
+            "  {} record(s) that are an older version of what is known, read again: left as they are (see docs/ledger.md)\n",
+            ingested.outdated
+        );
+    }
     if ingested.adopted > 0 {
         text +=
             &format!("  {} record(s) that were imported as sent before: not sent again\n", ingested.adopted);

@@ -63,6 +63,9 @@ pub struct Scope<'a> {
     pub period: Period,
     /// Only what is, or would be, charged to this project.
     pub project: Option<&'a str>,
+    /// Also what a source said of a run before it said something else: an older version, or a correction that was taken
+    /// back.
+    pub older: bool,
 }
 
 /// Old and new charge of one resource and project. A record that moves from one project to another is old in the one
@@ -114,6 +117,8 @@ pub struct Restatement {
     pub refunded: u64,
     /// Records whose source says something else than when they were sent: `run` sees to those.
     pub source_changed: u64,
+    /// Of those: older versions of what is known, which stay what they are.
+    pub outdated: u64,
     /// The first few records that change.
     pub examples: Vec<Example>,
     /// What the ledger made of it, where it was approved.
@@ -374,7 +379,11 @@ impl Restating<'_> {
             facts: candidate.facts,
             only_if_sent: candidate.only_if_sent,
         };
-        match decide(Some(&row), None, &offer, false) {
+        let decision = decide(Some(&row), None, &offer, false);
+        if self.ledger.outdated(&row, candidate.source_digest)? {
+            return self.offer_older(&row, decision, candidate, payload);
+        }
+        match decision {
             Decision::Unchanged { .. } => self.found.unchanged += 1,
             Decision::Drift { .. } => return self.change(&row, candidate, payload, false),
             Decision::Hold(Suspicion::IdentityChanged) if row.usage_type == UsageType::Compute => {
@@ -389,6 +398,27 @@ impl Restating<'_> {
             | Decision::Zero
             | Decision::Revive
             | Decision::Release => self.found.not_sent += 1,
+        }
+        Ok(())
+    }
+
+    /// What the source said before it said something else: nothing, unless a person asks for just that.
+    fn offer_older(
+        &mut self,
+        row: &Row,
+        decision: Decision,
+        candidate: Candidate,
+        payload: &[u8],
+    ) -> Result<(), LedgerError> {
+        match decision {
+            Decision::Unchanged { .. } => self.found.unchanged += 1,
+            Decision::Restate if self.scope.older && row.frozen() => {
+                return self.change(row, candidate, payload, false);
+            }
+            _ => {
+                self.found.source_changed += 1;
+                self.found.outdated += 1;
+            }
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ pub(crate) fn demo(args: &cli::Demo) -> Result<Exit, Failure> {
     println!("summary  {}", summary.display());
     let program = std::env::args().next().unwrap_or_else(|| "amie-runner".to_owned());
     println!("explain  {program} explain --config {}/config.toml 91.pbssrv", args.folder.display());
-    ledger.mark_reported()?;
+    ledger.mark_reported(&night.news)?;
     match night.exit() {
         // The demo shows on purpose what needs a person: that is not a failure of the demo.
         Exit::Attention | Exit::Well => Ok(Exit::Well),

@@ -7,7 +7,7 @@ use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
 use runner::failures::{ClearError, clear};
-use runner::ledger::{List, Person, Retry};
+use runner::ledger::{Decided, List, Person, Retry};
 use runner::nightly;
 
 /// Keys that are shown with each reason.
@@ -28,8 +28,8 @@ pub(crate) fn failed(args: &cli::Failed) -> Result<Exit, Failure> {
                 }
             };
             let done = super::writer(&config)?.retry(&which, Person { by: &by, why: &why }, clock::now())?;
-            println!("{done} to be sent again");
-            Ok(if done == 0 { Exit::Attention } else { Exit::Well })
+            let exit = super::held::say_decided(done, "to be sent again", "");
+            Ok(if done == Decided::default() { Exit::Attention } else { exit })
         }
         Some(FailedAction::Clear { foreign, json }) => acknowledge(&config, *foreign, *json),
     }

@@ -7,7 +7,7 @@ use amie_usage::wire::read_record;
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Hold, HoldEnd, Ledger, LedgerError, Person, Retry};
+use runner::ledger::{Decided, Hold, HoldEnd, Ledger, LedgerError, Person, Retry};
 use std::collections::BTreeMap;
 
 pub(crate) fn held(args: &cli::Held) -> Result<Exit, Failure> {
@@ -65,7 +65,8 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
     let now = clock::now();
     match action {
         HeldAction::Waive(choice) => choose(choice, config, "waived", |ledger, keys, person| {
-            ledger.close_holds(keys, HoldEnd::Waived, person, now)
+            let done = ledger.close_holds(keys, HoldEnd::Waived, person, now)?;
+            Ok(Decided { done, ..Decided::default() })
         }),
         HeldAction::Approve(choice) => {
             choose(choice, config, "approved", |ledger, keys, person| ledger.approve(keys, person, now))
@@ -74,8 +75,7 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
             let (by, why) = super::decision(&decide.decision)?;
             let person = Person { by: &by, why: &why };
             let done = super::writer(config)?.retry(&Retry::Keys(decide.keys.clone()), person, now)?;
-            println!("{done} to be sent again");
-            Ok(Exit::Well)
+            Ok(say_decided(done, "to be sent again", ""))
         }
         HeldAction::Settle { decide, outcome } => {
             let (by, why) = super::decision(&decide.decision)?;
@@ -103,7 +103,7 @@ fn choose(
     choice: &Choice,
     config: &Config,
     done: &str,
-    mut act: impl FnMut(&mut dyn Ledger, &[String], Person<'_>) -> Result<u64, LedgerError>,
+    mut act: impl FnMut(&mut dyn Ledger, &[String], Person<'_>) -> Result<Decided, LedgerError>,
 ) -> Result<Exit, Failure> {
     if choice.dry_run {
         let ledger = super::reader(config)?;
@@ -120,19 +120,36 @@ fn choose(
     let person = Person { by: &by, why: &why };
     let mut ledger = super::writer(config)?;
     if !choice.all {
-        println!("{} {done}", act(ledger.as_mut(), &choice.keys, person)?);
-        return Ok(Exit::Well);
+        return Ok(say_decided(act(ledger.as_mut(), &choice.keys, person)?, done, ""));
     }
     let mut chosen = Chosen::default();
-    let mut count = 0;
+    let mut sum = Decided::default();
     let mut after = String::new();
     while let Some(page) = page(ledger.as_ref(), choice, &mut after)? {
         let keys: Vec<String> = page.iter().map(|hold| hold.key.clone()).collect();
-        count += act(ledger.as_mut(), &keys, person)?;
+        sum.merge(act(ledger.as_mut(), &keys, person)?);
         chosen.add(&page)?;
     }
-    println!("{count} {done}{}", chosen.charges());
-    Ok(Exit::Well)
+    Ok(say_decided(sum, done, &chosen.charges()))
+}
+
+/// Says what became of a decision, also where that is not what was decided.
+pub(super) fn say_decided(decided: Decided, done: &str, charges: &str) -> Exit {
+    println!("{} {done}{charges}", decided.done);
+    if decided.withheld > 0 {
+        println!(
+            "{} not {done}: they ended before go-live, and are not sent (`amie-runner ledger go-live`)",
+            decided.withheld
+        );
+    }
+    if decided.asked_again == 0 {
+        return Exit::Well;
+    }
+    println!(
+        "{} not {done}: held for another reason now, known-by-other-times or below-refund (`amie-runner held`); approve or waive that",
+        decided.asked_again
+    );
+    Exit::Attention
 }
 
 /// The next holds of a choice; none where there are no more.

@@ -19,7 +19,7 @@ pub(crate) fn restate(args: &cli::Restate) -> Result<Exit, Failure> {
     })?;
     let planned = plan(&config, args.source.as_deref(), &[])?;
     super::run::note_empty_patterns(&planned);
-    let scope = Scope { period, project: args.project.as_deref() };
+    let scope = Scope { period, project: args.project.as_deref(), older: args.older };
     let found = if args.approve {
         let (by, why) = super::decision(&args.decision)?;
         let person = Person { by: &by, why: &why };
@@ -114,7 +114,11 @@ fn text(args: &cli::Restate, period: Period, found: &Restatement) -> Result<Stri
         (found.not_sent, "are not with the service yet, and follow the rules by themselves"),
         (found.new, "are new, and taken in by the next run"),
         (found.refunded, "were refunded, and stay as they are: correct them by another adjustment"),
-        (found.source_changed, "changed in the source since: the next run sees to that"),
+        (
+            found.source_changed.saturating_sub(found.outdated),
+            "changed in the source since: the next run sees to that",
+        ),
+        (found.outdated, "are older versions of what is known, and left alone; --older takes them up"),
     ];
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
         text += &format!("  {count} {what}\n");

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<Exit, Failure> {
     let exit = night.exit();
     // After an outage the exit status spoke of that: what needs a person is new again next time.
     if matches!(exit, Exit::Well | Exit::Attention) {
-        ledger.mark_reported()?;
+        ledger.mark_reported(&night.news)?;
     }
     Ok(exit)
 }

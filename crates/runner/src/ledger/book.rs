@@ -2,14 +2,14 @@
 
 use super::core::session::{Blobs, Session};
 use super::core::{
-    adjust, brake, confirm, go_live, import, ingest, moving, news, people, query, restored, send, verify,
-    watch,
+    adjust, brake, confirm, go_live, import, ingest, moving, news, outdated, people, query, restored, send,
+    verify, watch,
 };
 use super::store::{Holding, Purpose, Store};
 use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Compacted, Confirmed,
-    Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased, Ledger,
-    LedgerError, List, Logged, News, Older, Person, Progress, Quarantined, RecordOutcome, Recovered,
+    Decided, Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased,
+    Ledger, LedgerError, List, Logged, News, Older, Person, Progress, Quarantined, RecordOutcome, Recovered,
     Repricing, Restored, Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
 };
 use crate::crash;
@@ -173,11 +173,11 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| adjust::adjust(session, adjustments, person, now))
     }
 
-    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<Decided, LedgerError> {
         self.change(|session| people::retry(session, which, person, now))
     }
 
-    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<Decided, LedgerError> {
         self.change(|session| people::approve(session, keys, person, now))
     }
 
@@ -256,8 +256,8 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.ask(|session| news::news(session))
     }
 
-    fn mark_reported(&mut self) -> Result<(), LedgerError> {
-        self.change(|session| news::mark_reported(session))
+    fn mark_reported(&mut self, news: &News) -> Result<(), LedgerError> {
+        self.change(|session| news::mark_reported(session, news))
     }
 
     fn progress(&self, source: &str, path: &str) -> Result<Option<Progress>, LedgerError> {
@@ -290,6 +290,10 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn rows(&self, project: Option<&str>, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError> {
         self.ask(|session| query::rows(session, project, after, limit))
+    }
+
+    fn outdated(&self, row: &Row, source_digest: u128) -> Result<bool, LedgerError> {
+        self.ask(|session| outdated::is_outdated(session, row, source_digest))
     }
 
     fn history(&self, key: &str) -> Result<Vec<Entry>, LedgerError> {

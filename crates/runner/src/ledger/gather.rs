@@ -1,6 +1,6 @@
 //! Gathering small pieces of input into chunks that are worth a transaction, and their reports into one.
 
-use super::{Candidate, Chunk, Ingested};
+use super::{Candidate, Chunk, Decided, Ingested};
 
 impl Chunk {
     /// Rows of all kinds.
@@ -48,6 +48,7 @@ impl Ingested {
             held,
             held_again,
             waived,
+            outdated,
             adopted,
             withheld,
             quarantined,
@@ -67,6 +68,7 @@ impl Ingested {
             (&mut self.held, held),
             (&mut self.held_again, held_again),
             (&mut self.waived, waived),
+            (&mut self.outdated, outdated),
             (&mut self.adopted, adopted),
             (&mut self.withheld, withheld),
             (&mut self.quarantined, quarantined),
@@ -74,5 +76,15 @@ impl Ingested {
         ] {
             *sum += more;
         }
+    }
+}
+
+impl Decided {
+    /// Adds another one.
+    pub fn merge(&mut self, other: Self) {
+        let Self { done, asked_again, withheld } = other;
+        self.done += done;
+        self.asked_again += asked_again;
+        self.withheld += withheld;
     }
 }

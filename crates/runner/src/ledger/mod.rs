@@ -28,12 +28,19 @@
 //! or accepted, version 2 waits; it becomes pending when version 1 is loaded, failed or rejected, or has been accepted
 //! for [`LeaseRequest::quiet_seconds`] (that only where its charge is another: the service shows no projects, and a load of
 //! version 1 would be taken for one of version 2). After an unknown outcome it is version 1, byte for byte, that is sent again.
+//! A load that the service shows is believed by charge and time, and only where it is later than the one that was noted
+//! of the version before.
 //! The API has no fencing: a late load of an older version is seen by [`Ledger::confirm`] and counted as `mismatched`. So that
 //! somebody looks, all loads are looked at for two weeks after a restatement ([`Ledger::watched_since`]).
 //!
+//! What a source said of a run before it said something else is *outdated*: sources are read whole, and an older file is read
+//! again beside the one that has it changed. A row remembers the digests that it has left, and such a record changes nothing,
+//! unless a person restates it.
+//!
 //! A person may approve that a record goes on under another wire identity. Then version 2 is zero under the old one, a
 //! hold (`moving`) keeps the record itself, and when that zero is settled the row becomes pending with version 3 under
-//! the new identity ([`Ledger::finish_moves`]): at no moment are there two charges.
+//! the new identity ([`Ledger::finish_moves`]): at no moment are there two charges. Where the service was ever seen to list
+//! loads, settled is loaded. What it shows later under an identity that was left counts as `mismatched`.
 //!
 //! From the moment that the service may hold something of a row (`taken`, or `sending`) its wire identity is frozen,
 //! and what differs later has a [`Cause`](restate::Cause): the source restates, rules and tables only drift. What the
@@ -271,13 +278,18 @@ pub struct News {
     pub drifted: u64,
     /// Quarantined.
     pub quarantined: u64,
+    /// The newest event that was looked at.
+    pub last_event: i64,
+    /// The newest quarantined text that was looked at.
+    pub last_quarantined: i64,
 }
 
 impl News {
     /// True where there is nothing new.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self { held, refused, failed, mismatched, drifted, quarantined, .. } = *self;
+        [held, refused, failed, mismatched, drifted, quarantined] == [0; 6]
     }
 }
 
@@ -391,8 +403,8 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<(), LedgerError>;
 
-    /// Lets records on their way to another identity go on where zero under the old one is loaded, or was accepted
-    /// `quiet_seconds` ago. Answers how many became pending under the new one.
+    /// Lets records on their way to another identity go on where zero under the old one is loaded, or, where the service
+    /// never showed a load, was accepted `quiet_seconds` ago. Answers how many became pending under the new one.
     ///
     /// # Errors
     /// Where the store fails.
@@ -422,17 +434,19 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
-    /// Makes rejected or failed rows pending again, as they are. Answers how many.
+    /// Makes rejected or failed rows pending again, as they are; those that the service never took and that ended before
+    /// their resource's go-live are withheld instead.
     ///
     /// # Errors
     /// Where a named key has no row, or one that is neither rejected nor failed; then nothing changes.
-    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+    fn retry(&mut self, which: &Retry, person: Person<'_>, now: i64) -> Result<Decided, LedgerError>;
 
-    /// Approves held records that only lack an approval. Answers how many.
+    /// Approves held records that only lack an approval. One that is held for something else, and is known by other times or
+    /// would be charged less than was refunded, is not sent: that is asked instead. One that ended before its resource's go-live is withheld.
     ///
     /// # Errors
     /// Where a key has no open hold or its hold has nothing to approve; then nothing changes.
-    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+    fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<Decided, LedgerError>;
 
     /// Ends holds without a record: waived by a person, or skipped by rules. Answers how many.
     ///
@@ -529,11 +543,11 @@ pub trait Ledger: Send {
     /// When the store cannot be read.
     fn news(&self) -> Result<News, LedgerError>;
 
-    /// Everything up to now has been reported to a person.
+    /// This has been reported to a person; what happened since it was asked for has not.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn mark_reported(&mut self) -> Result<(), LedgerError>;
+    fn mark_reported(&mut self, news: &News) -> Result<(), LedgerError>;
 
     /// How far a file was read.
     ///
@@ -583,6 +597,12 @@ pub trait Ledger: Send {
     /// # Errors
     /// Where the store fails.
     fn rows(&self, project: Option<&str>, after: &str, limit: usize) -> Result<Vec<Row>, LedgerError>;
+
+    /// True where the source said this of a run before, and something else since.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    fn outdated(&self, row: &Row, source_digest: u128) -> Result<bool, LedgerError>;
 
     /// Everything that happened to a row, oldest first.
     ///
@@ -905,6 +925,8 @@ pub struct Ingested {
     pub held_again: u64,
     /// Waived by a person.
     pub waived: u64,
+    /// An older version of what is known: the source said so before, and something else since.
+    pub outdated: u64,
     /// New rows of what another program had sent: nothing to send.
     pub adopted: u64,
     /// Recorded and not to be sent: they ended before their resource's go-live.
@@ -1075,6 +1097,17 @@ pub struct Confirmed {
     pub not_now: u64,
     /// Not in this ledger.
     pub foreign: u64,
+}
+
+/// What became of records that a person wants sent. Each is in exactly one count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// To be sent.
+    pub done: u64,
+    /// Held still, for another reason that nobody was asked about: see their holds.
+    pub asked_again: u64,
+    /// Not to be sent any more: they ended before their resource's go-live.
+    pub withheld: u64,
 }
 
 /// Which rows to make pending again.

@@ -1,8 +1,8 @@
 //! What a record or a held run means for the row that the ledger already has: pure decisions, with their causes.
 //!
 //! A different payload under a known key is a restatement, and a restatement has a cause. What the *source* says
-//! otherwise is sent again, except for the two changes that are known to be false, and for readings and adjustments,
-//! which the service might add up. What *rules* or *tables* make of
+//! otherwise is sent again, except for the two changes that are known to be false, for charges below what was refunded, and
+//! for readings and adjustments, which the service might add up. What *rules* or *tables* make of
 //! the same source never re-prices silently: it is counted and noted, and a person restates.
 
 use super::row::{Identity, Row, Wanted};
@@ -45,6 +45,11 @@ pub enum Suspicion {
     /// Another reading or adjustment under an identity that was sent: nobody knows whether the service would replace
     /// the first or add to it.
     MayAdd,
+    /// A charge below what refunds of the run give back.
+    BelowRefund {
+        /// How much they give back.
+        refunded: Decimal,
+    },
 }
 
 impl Suspicion {
@@ -56,9 +61,13 @@ impl Suspicion {
             Self::GrownByRequeue => "grown-by-requeue",
             Self::RunawayRepair => "runaway-repair",
             Self::MayAdd => "may-add",
+            Self::BelowRefund { .. } => BELOW_REFUND,
         }
     }
 }
+
+/// The reason code of a charge below what refunds of the run give back.
+pub const BELOW_REFUND: &str = "below-refund";
 
 /// The reason code of a record whose wire identity belongs to another key.
 pub const COLLISION: &str = "collision";
@@ -69,6 +78,9 @@ pub const OTHER_TIMES: &str = "known-by-other-times";
 /// The reason code of a record on its way to another identity: zero was sent under the old one, and must be settled
 /// before the new one goes. Nobody is asked anything.
 pub const MOVING: &str = "moving";
+
+/// The reason code of a run of whose log a part is missing: what was read of it is not newer, it is less.
+pub const LOG_INCOMPLETE: &str = "log-incomplete";
 
 /// The reason code of records that a night held, because it charges far more than usual.
 pub const NIGHT: &str = "above-usual-night";

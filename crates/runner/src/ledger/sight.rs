@@ -61,6 +61,13 @@ pub fn judge_load(row: &Row, load: &Load) -> LoadVerdict {
             _ => LoadVerdict::Again,
         };
     }
+    // Both times are the service's own, so that no skew has to be allowed for: what it shows of the version before stays in
+    // its list, and says nothing of this one.
+    match row.loaded {
+        Some((before, _)) if at < before => return LoadVerdict::Stale,
+        Some((before, noted)) if at == before && charge == noted => return LoadVerdict::Again,
+        _ => {}
+    }
     if at < sent.first_at.saturating_sub(CLOCK_SKEW) {
         LoadVerdict::Stale
     } else if equal {
@@ -126,8 +133,9 @@ pub fn judge_failure(row: &Row, failure: &Failure<'_>) -> FailureVerdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RecordOutcome;
+    use super::super::row::Wanted;
     use super::super::row::tests::pending;
+    use super::super::{Event, RecordOutcome};
     use super::*;
 
     fn accepted(charge: &str) -> Row {
@@ -187,6 +195,37 @@ mod tests {
         assert_eq!(judge_load(&row, &load("9", 1_900)), LoadVerdict::Again);
         assert_eq!(judge_load(&row, &load("9", 2_001)), LoadVerdict::Mismatch);
         assert_eq!(judge_load(&row, &load("9", 2_000)), LoadVerdict::Mismatch, "in the same second");
+    }
+
+    #[test]
+    fn the_load_of_the_version_before_does_not_confirm_a_newer_one_of_the_same_charge() {
+        // Loaded at 2,000, restated (to another project, say), and accepted a minute later: well within the skew of clocks.
+        let mut row = accepted("10");
+        row.load(1, 2_000, Decimal::new(10, 0)).unwrap();
+        let wanted = Wanted { project: "TG-2".into(), digest: 2, ..row.wanted.clone().unwrap() };
+        row.want(Event::Restated, wanted, 2).unwrap();
+        row.lease(2, 2_060).unwrap();
+        row.settle(&RecordOutcome::Accepted).unwrap();
+        assert_eq!(judge_load(&row, &load("10", 2_000)), LoadVerdict::Again, "still listed");
+        assert_eq!(judge_load(&row, &load("10", 1_990)), LoadVerdict::Stale);
+        assert_eq!(judge_load(&row, &load("9", 1_990)), LoadVerdict::Stale, "no alarm: it is not the newest");
+        assert_eq!(
+            judge_load(&row, &load("9", 2_000)),
+            LoadVerdict::Mismatch,
+            "another one, in the same second"
+        );
+        let charge = Decimal::new(10, 0);
+        assert_eq!(judge_load(&row, &load("10", 2_001)), LoadVerdict::Confirms { at: 2_001, charge });
+        // Where the charge is another one, the load of the version before is no alarm, and the newer one's is one at once.
+        let wanted = Wanted { charge: Decimal::new(20, 0), digest: 3, ..row.wanted.clone().unwrap() };
+        row.load(2, 2_100, charge).unwrap();
+        row.want(Event::Restated, wanted, 3).unwrap();
+        row.lease(3, 2_160).unwrap();
+        row.settle(&RecordOutcome::Accepted).unwrap();
+        assert_eq!(judge_load(&row, &load("10", 2_100)), LoadVerdict::Again);
+        let charge = Decimal::new(20, 0);
+        assert_eq!(judge_load(&row, &load("20", 2_100)), LoadVerdict::Confirms { at: 2_100, charge });
+        assert_eq!(judge_load(&row, &load("10", 2_101)), LoadVerdict::Mismatch);
     }
 
     #[test]

@@ -247,3 +247,26 @@ fn charges_in_the_summary_are_the_sums_of_the_records() {
         assert_eq!(sum(resource).to_string(), charge.as_str().unwrap(), "{resource}");
     }
 }
+
+#[test]
+fn a_message_of_nothing_but_a_refused_record_needs_a_person() {
+    let service = Service::start(Settings {
+        refuse: vec![Rule::new("LocalRecordID", "4711", "not known")],
+        ..Settings::default()
+    });
+    let site = Site::new();
+    site.send_to(&service.url());
+    site.run(&["run", "--wait", "20"]);
+    let night = site.run(&["run", "--wait", "5"]);
+    assert_eq!(night.status, 0, "{}", night.stderr);
+    let name = "sacct/testhpc-2026-11-23.txt";
+    let text = site.read(name);
+    let row = text.lines().find(|line| line.starts_with("1|1|1|")).unwrap();
+    site.write(name, &format!("{text}{}\n", row.replacen("1|1|1|", "4711|4711|4711|", 1)));
+    let night = site.run(&["run", "--wait", "5"]);
+    assert!(night.stderr.contains("1 POST(s): 0 accepted, 1 refused"), "{}", night.stderr);
+    assert_eq!(night.status, 1, "{}", night.stderr);
+    let explained = site.run(&["explain", "4711"]).stdout;
+    assert!(explained.contains("refused") && explained.contains("not known"), "{explained}");
+    assert_eq!(site.run(&["run", "--wait", "5"]).status, 0, "it is said once");
+}

@@ -514,7 +514,7 @@ fn a_delayed_old_version_never_has_the_last_word_without_an_alarm() {
     let (night, mut ledger) = site.night(Duration::from_secs(20), Duration::ZERO, |_| {});
     assert_eq!((night.news.mismatched, night.exit()), (1, Exit::Attention), "{:?}", night.reconciliation);
     // It is said once, not every night.
-    ledger.mark_reported().unwrap();
+    ledger.mark_reported(&night.news).unwrap();
     drop(ledger);
     let (night, _) = site.night(Duration::from_secs(20), Duration::ZERO, |_| {});
     assert_eq!((night.news.mismatched, night.exit()), (0, Exit::Well));

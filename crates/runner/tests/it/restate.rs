@@ -396,6 +396,36 @@ fn the_known_false_changes_stay_held_until_a_person_decides() {
 }
 
 #[test]
+fn a_correction_that_was_taken_back_is_charged_so_when_a_person_says_it() {
+    let service = Service::start(Settings::default());
+    let site = night(&service);
+    let name = "sacct/testhpc-2026-11-23.txt";
+    let text = site.read(name);
+    let corrected = text.replace(
+        "normal|TIMEOUT|1795427125|1795427125|1795427125|1795427199|74|74|",
+        "normal|TIMEOUT|1795427125|1795427125|1795427125|1795428125|1000|1000|",
+    );
+    assert_ne!(corrected, text);
+    // One core for 1000 s and for 74 s, by hand: 1000/3600, 74/3600.
+    let charged = || held(&service)[&("1".to_owned(), "2026-11-23T09:45:25Z".to_owned())].1.to_string();
+    for (text, said) in [(&corrected, "restated 1,"), (&text, "1 record(s) that are an older version")] {
+        site.write(name, text);
+        let night = site.run(&["run", "--wait", "20"]);
+        assert!(night.stderr.contains(said), "{}", night.stderr);
+        assert_eq!((night.status, charged()), (0, "0.277778".to_owned()), "{}", night.stderr);
+    }
+    let shown = restate(&site, 0, &WHY);
+    assert_eq!((&shown["records"], &shown["outdated"]), (&0.into(), &1.into()), "{shown}");
+    let shown = restate(&site, 1, &["--older"]);
+    assert_eq!((&shown["records"], &shown["old"]), (&1.into(), &"0.277778".into()), "{shown}");
+    let arguments = [&["--older"], &WHY[..]].concat();
+    restate(&site, 0, &arguments);
+    assert_eq!(site.run(&["run", "--wait", "20"]).status, 0);
+    assert_eq!(charged(), "0.020556");
+    assert_eq!(restate(&site, 0, &["--older"])["records"], 0);
+}
+
+#[test]
 fn an_approval_needs_a_reason_and_a_period() {
     let service = Service::start(Settings::default());
     let site = night(&service);

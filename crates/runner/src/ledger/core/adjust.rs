@@ -14,6 +14,25 @@ use std::sync::Arc;
 /// Rows that are read together.
 const PAGE: usize = 500;
 
+/// True where anything was ever refunded: most sites never do, and need not be asked run by run.
+pub(super) fn any_refunds<S: Store>(session: &Session<'_, S>) -> Result<bool, S::Fail> {
+    let first = session.store.rows_after(None, REFUNDS, 1)?;
+    Ok(first.first().is_some_and(|row| row.key.starts_with(REFUNDS)))
+}
+
+/// What refunds of a run give back, where a charge would be lower than before, and lower than that.
+pub(super) fn above<S: Store>(
+    session: &Session<'_, S>,
+    row: &Row,
+    charge: Decimal,
+) -> Result<Option<Decimal>, S::Fail> {
+    let lower = row.frozen() && row.wanted.as_ref().is_some_and(|wanted| charge < wanted.charge);
+    if !lower || row.usage_type != UsageType::Compute {
+        return Ok(None);
+    }
+    Ok(Some(refunded(session, &row.key)?).filter(|refunded| charge < *refunded))
+}
+
 /// What became of the refunds of one run: how much, in the ledger and before this one.
 fn refunded<S: Store>(session: &Session<'_, S>, run: &str) -> Result<Decimal, S::Fail> {
     let prefix = format!("{REFUNDS}{run}/");
@@ -35,14 +54,24 @@ fn refunded<S: Store>(session: &Session<'_, S>, run: &str) -> Result<Decimal, S:
     }
 }
 
+/// The question to a person.
+pub(super) fn below_detail(charged: &str, refunded: Decimal, charge: Decimal) -> String {
+    format!(
+        "sent with charge {charged}, of which refunds give back {refunded}; it would be {charge} now, less than that. Approve it \
+         and take back what was refunded too much by a debit (`amie-runner adjust`), or waive it and correct the charge by \
+         another adjustment"
+    )
+}
+
 /// What the service holds of a run, at the least: the smaller one of what was sent and what is wanted by now.
 fn charged(row: &Row) -> Option<Decimal> {
     let (wanted, sent) = (row.wanted.as_ref()?, row.sent?);
-    let holds = row.taken
-        && matches!(
-            row.state,
-            State::Accepted | State::Loaded | State::Pending | State::Sending | State::Unknown
-        );
+    let holds = match row.state {
+        State::Accepted | State::Loaded => row.taken,
+        // On its way once more: only what was seen loaded before is surely held. It may have failed, or got lost.
+        State::Pending | State::Sending | State::Unknown => row.taken && row.loaded.is_some(),
+        State::Held | State::Rejected | State::Failed | State::Superseded => false,
+    };
     holds.then_some(sent.charge.min(wanted.charge))
 }
 

@@ -5,7 +5,7 @@
 
 use super::hold::hold_pending;
 use super::session::Session;
-use crate::ledger::restate::NIGHT;
+use crate::ledger::restate::{NIGHT, OTHER_TIMES};
 use crate::ledger::store::Store;
 use crate::ledger::{Braked, HoldEnd, LedgerError, Row, State};
 use amie_usage::{Decimal, UsageType};
@@ -141,7 +141,9 @@ fn each_new<S: Store>(
         for row in page {
             let hold = session.store.hold(&row.key)?;
             let passed = hold.is_some_and(|hold| {
-                hold.reason == NIGHT && hold.closed.is_some_and(|end| end.how == HoldEnd::Approved.as_str())
+                // What is also known by other times was asked about instead, and let pass.
+                let asked = hold.reason == NIGHT || hold.reason == OTHER_TIMES;
+                asked && hold.closed.is_some_and(|end| end.how == HoldEnd::Approved.as_str())
             });
             if !passed {
                 each(session, row)?;

@@ -1,5 +1,6 @@
 //! What the service shows, held against what was sent.
 
+use super::left::{self, Left, LeftVerdict};
 use super::session::{Session, illegal};
 use crate::ledger::sight::{
     Failure, FailureVerdict, Load, LoadVerdict, judge_failure, judge_load, places_kept,
@@ -17,6 +18,14 @@ fn known_places<S: Store>(session: &Session<'_, S>) -> Result<u8, S::Fail> {
     Ok(places.map_err(|_| LedgerError::Inconsistent(format!("{PLACES} is \"{text}\"")))?)
 }
 
+/// Set when the service first showed a load.
+const SHOWS_LOADS: &str = "shows_loads";
+
+/// True where the service was ever seen to list what it has loaded.
+pub(super) fn shows_loads<S: Store>(session: &Session<'_, S>) -> Result<bool, S::Fail> {
+    Ok(session.store.meta(SHOWS_LOADS)?.is_some())
+}
+
 pub(in crate::ledger) fn confirm<S: Store>(
     session: &mut Session<'_, S>,
     sightings: &[Sighting],
@@ -26,6 +35,11 @@ pub(in crate::ledger) fn confirm<S: Store>(
     let mut reconciliation = None;
     let known = known_places(session)?;
     let mut places = known;
+    let any_left = left::any(session)?;
+    if sightings.iter().any(|sighting| matches!(sighting, Sighting::Loaded { .. })) && !shows_loads(session)?
+    {
+        session.store.set_meta(SHOWS_LOADS, "1")?;
+    }
     session.store.ahead(Ahead::Sightings(sightings))?;
     for sighting in sightings {
         match sighting {
@@ -40,6 +54,16 @@ pub(in crate::ledger) fn confirm<S: Store>(
             } => {
                 let row = match shown(session, *usage_type, resource, local_record_id, *submit, None)? {
                     Shown::Row(row) => row,
+                    Shown::Foreign if any_left => {
+                        let left = left::by(session, *usage_type, resource, local_record_id, *submit)?;
+                        let at = loaded_at.map_or_else(String::new, |at| format!(", loaded at {at}"));
+                        let charge_shown =
+                            charge.map_or_else(|| "a charge".to_owned(), |charge| charge.to_string());
+                        let what = format!("{charge_shown} under {local_record_id} of {resource}{at}");
+                        let verdict = left.as_ref().map(|left| left.load(*charge, *loaded_at));
+                        count_left(session, left.zip(verdict), &what, &mut report, now)?;
+                        continue;
+                    }
                     other => {
                         other.count(&mut report);
                         continue;
@@ -63,6 +87,16 @@ pub(in crate::ledger) fn confirm<S: Store>(
                 let key = local_reference.as_deref();
                 let row = match shown(session, *usage_type, resource, local_record_id, *submit, key)? {
                     Shown::Row(row) => row,
+                    Shown::Foreign if any_left => {
+                        let left = left::by(session, *usage_type, resource, local_record_id, *submit)?;
+                        let verdict = match &left {
+                            Some(left) => Some(left_failed(session, left, failed_id.as_deref())?),
+                            None => None,
+                        };
+                        let what = format!("a failure under {local_record_id} of {resource}: {error}");
+                        count_left(session, left.zip(verdict), &what, &mut report, now)?;
+                        continue;
+                    }
                     other => {
                         other.count(&mut report);
                         continue;
@@ -127,6 +161,38 @@ fn shown<S: Store>(
     Ok(Shown::Row(Box::new(session.existing(key)?)))
 }
 
+/// Counts what is shown of nobody's record, or of one whose row went on under another identity, and notes an alarm.
+fn count_left<S: Store>(
+    session: &Session<'_, S>,
+    left: Option<(Left, LeftVerdict)>,
+    shown: &str,
+    report: &mut Confirmed,
+    now: i64,
+) -> Result<(), S::Fail> {
+    match left {
+        None => report.foreign += 1,
+        Some((_, LeftVerdict::Known)) => report.again += 1,
+        Some((left, LeftVerdict::Charged)) => {
+            report.mismatched += 1;
+            let detail = format!("the service shows {shown}; this record left that identity, with zero");
+            note_once(session, &session.existing(&left.key)?, &detail, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// A failure of an earlier send, which the service repeats, is known; so is any where the zero was seen loaded.
+fn left_failed<S: Store>(
+    session: &Session<'_, S>,
+    left: &Left,
+    failed_id: Option<&str>,
+) -> Result<LeftVerdict, S::Fail> {
+    match failed_id {
+        Some(id) if session.store.failure_known(&left.key, id)? => Ok(LeftVerdict::Known),
+        _ => Ok(left.failure()),
+    }
+}
+
 fn loaded<S: Store>(
     session: &mut Session<'_, S>,
     before: Row,
@@ -174,9 +240,13 @@ fn note_mismatch<S: Store>(
         load.loaded_at.unwrap_or_default(),
         row.sent.map_or(0, |sent| sent.version)
     );
+    note_once(session, row, &detail, now)
+}
+
+fn note_once<S: Store>(session: &Session<'_, S>, row: &Row, detail: &str, now: i64) -> Result<(), S::Fail> {
     let what = What::Noted(Note::Mismatched);
-    if !session.store.noted(&row.key, what, &detail)? {
-        session.store.note(&NewEvent::of(now, what, row, &detail))?;
+    if !session.store.noted(&row.key, what, detail)? {
+        session.store.note(&NewEvent::of(now, what, row, detail))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! not sent because somebody changes a line. Moving it back takes a person and a reason.
 
 use super::session::{Session, illegal};
+use crate::ledger::row::Wanted;
 use crate::ledger::store::{NewEvent, Store};
 use crate::ledger::{Event, GoLive, HoldEnd, LedgerError, Note, Person, Row, SourceFacts, State, What};
 use amie_usage::UsageType;
@@ -30,6 +31,16 @@ pub(in crate::ledger) fn time_of(usage_type: UsageType, facts: SourceFacts, subm
         UsageType::Compute => facts.end,
         UsageType::Storage | UsageType::Adjustment => submit,
     }
+}
+
+/// True where a record ended before its resource's go-live.
+pub(super) fn is_too_early<S: Store>(
+    session: &Session<'_, S>,
+    usage_type: UsageType,
+    wanted: &Wanted,
+) -> Result<bool, S::Fail> {
+    let time = time_of(usage_type, wanted.facts, wanted.identity.submit);
+    Ok(in_force(session, &wanted.identity.resource)?.is_some_and(|from| time < from))
 }
 
 /// True where a row's record may still be withheld: nothing of it is with the service, or may be.

@@ -1,6 +1,7 @@
 //! The record that a hold would become, as it is kept beside the question; and the way from pending to held.
 
 use super::session::{Session, digest_of, illegal};
+use super::twin::Times;
 use crate::ledger::row::{Identity, Wanted};
 use crate::ledger::store::{NewEvent, NewHold, Store};
 use crate::ledger::{Event, LedgerError, Row, SourceFacts, What};
@@ -46,6 +47,12 @@ impl StoredCandidate {
     pub(super) fn from_json(key: &str, text: &str) -> Result<Self, LedgerError> {
         serde_json::from_str(text)
             .map_err(|error| LedgerError::Inconsistent(format!("the candidate of \"{key}\": {error}")))
+    }
+
+    /// What it is told from other runs of its job by.
+    pub(super) fn times(&self) -> Times {
+        let Self { submit, start, end, elapsed, requeued, .. } = *self;
+        Times { submit, facts: SourceFacts { start, end, elapsed, requeued } }
     }
 
     /// The version that it would become; `payload` is still to be placed.

@@ -6,12 +6,12 @@
 use super::hold::StoredCandidate;
 use super::session::{Session, digest_of, illegal};
 use super::standing::{Standing, standings};
-use super::twin::{is_twin, job_of, same_job};
-use super::{go_live, import};
+use super::twin::{Times, same_job};
+use super::{adjust, go_live, import, outdated, twin};
 use crate::ledger::codes::signed;
 use crate::ledger::restate::{
-    COLLISION, Cause, Decision, HeldDecision, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion, decide,
-    decide_held, zero_record,
+    COLLISION, Cause, Decision, HeldDecision, LOG_INCOMPLETE, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion,
+    decide, decide_held, zero_record,
 };
 use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
@@ -20,6 +20,7 @@ use crate::ledger::{
     QuarantinedText, Repricing, Row, State, What,
 };
 use amie_usage::{Decimal, UsageType};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         used: false,
         go_live: HashMap::new(),
         withheld: None,
+        refunds: None,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -161,6 +163,8 @@ struct Taking<'s, 'a, 'c, S> {
     go_live: HashMap<Arc<str>, Option<i64>>,
     /// The chunk of rows that are recorded and not sent: an event of its own says so.
     withheld: Option<i64>,
+    /// True where anything was ever refunded, as far as was asked.
+    refunds: Option<bool>,
     report: Ingested,
 }
 
@@ -221,10 +225,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
 
     /// A known row that is the same run by other times.
     fn twin(&self, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
-        const MOST_RUNS: usize = 100;
-        let Some(job) = job_of(&candidate.key) else { return Ok(None) };
-        let of_job = self.session.store.rows_of_job(job, MOST_RUNS)?;
-        Ok(of_job.into_iter().find(|row| is_twin(row, candidate)).map(|row| row.key))
+        let times = Times { submit: candidate.submit, facts: candidate.facts };
+        twin::known(self.session, &candidate.key, times)
     }
 
     /// Inserts new records together; false, with nothing done, where the wire identity of one is taken.
@@ -291,6 +293,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     fn withhold(&mut self, candidate: &Candidate, digest: u128) -> Result<bool, S::Fail> {
         match self.session.store.row(&candidate.key)? {
             Some(before) if !go_live::may_withhold(&before) => return Ok(false),
+            // An older version does not withhold what a newer one wants.
+            Some(before) if self.is_outdated(Some(&before), candidate.source_digest)? => return Ok(false),
             Some(before) if before.state == State::Superseded => {}
             Some(before) => {
                 self.used = true;
@@ -346,6 +350,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         };
         let waived_source = waiver.as_ref().map(|(_, source)| *source);
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
+        let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
+        let decision = self.beware_of_refunds(decision, before.as_ref(), candidate)?;
         let Some(before) = before else {
             match decision {
                 Decision::Ignore => self.report.ignored += 1,
@@ -354,25 +360,13 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             return Ok(());
         };
         match decision {
-            Decision::Unchanged { refresh } => self.unchanged(before, candidate, refresh)?,
+            Decision::Unchanged { refresh } => self.unchanged(before, candidate, refresh && !outdated)?,
             Decision::Waived => self.report.waived += 1,
             Decision::Insert | Decision::Ignore => self.report.ignored += 1,
+            _ if outdated => self.report.outdated += 1,
             Decision::Zero => self.zero(before, candidate)?,
             Decision::Replace => self.want(before, candidate, digest, Event::Restated, "not taken yet")?,
-            Decision::Revive => self.want(before, candidate, digest, Event::Recorded, "wanted again")?,
-            // That it maps is not what was asked of a person.
-            Decision::Release if self.held_for(&before, NIGHT)? => {
-                let detail =
-                    self.session.store.hold(&before.key)?.map_or_else(String::new, |hold| hold.detail);
-                self.demote(before, candidate, digest, NIGHT, &detail)?;
-            }
-            Decision::Release => match self.twin(candidate)? {
-                Some(known) => {
-                    let detail = other_times_detail(candidate, &known);
-                    self.demote(before, candidate, digest, OTHER_TIMES, &detail)?;
-                }
-                None => self.want(before, candidate, digest, Event::Released, "it maps now")?,
-            },
+            Decision::Revive | Decision::Release => self.wanted_now(before, candidate, digest)?,
             Decision::Restate => {
                 let detail = match self.approval {
                     Some(person) => person.why,
@@ -399,6 +393,50 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             Decision::Drift { cause } => self.drift(before, cause.as_str())?,
         }
         Ok(())
+    }
+
+    /// A row that nothing was wanted of, or that was held, and that maps now.
+    fn wanted_now(&mut self, before: Row, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
+        // That it maps is not what was asked of a person.
+        for reason in [NIGHT, OTHER_TIMES] {
+            if self.held_for(&before, reason)? {
+                let hold = self.session.store.hold(&before.key)?;
+                let detail = hold.map_or_else(String::new, |hold| hold.detail);
+                return self.demote(before, candidate, digest, reason, &detail);
+            }
+        }
+        if let Some(known) = self.twin(candidate)? {
+            let detail = twin::detail(&known, candidate.submit);
+            return self.demote(before, candidate, digest, OTHER_TIMES, &detail);
+        }
+        match before.state {
+            State::Held => self.want(before, candidate, digest, Event::Released, "it maps now"),
+            _ => self.want(before, candidate, digest, Event::Recorded, "wanted again"),
+        }
+    }
+
+    /// A person is asked before a run is charged less than was given back of it.
+    fn beware_of_refunds(
+        &mut self,
+        decision: Decision,
+        row: Option<&Row>,
+        candidate: &Candidate,
+    ) -> Result<Decision, S::Fail> {
+        let (Decision::Restate, Some(row)) = (decision, row) else { return Ok(decision) };
+        let refunds = match self.refunds {
+            Some(refunds) => refunds,
+            None => *self.refunds.insert(adjust::any_refunds(self.session)?),
+        };
+        let refunded = if refunds { adjust::above(self.session, row, candidate.charge)? } else { None };
+        Ok(refunded.map_or(decision, |refunded| Decision::Hold(Suspicion::BelowRefund { refunded })))
+    }
+
+    /// True where a row has gone on from this source to another. What a person approves is taken up again.
+    fn is_outdated(&self, row: Option<&Row>, source_digest: u128) -> Result<bool, S::Fail> {
+        match row {
+            Some(row) if self.approval.is_none() => outdated::is_outdated(self.session, row, source_digest),
+            _ => Ok(false),
+        }
     }
 
     /// True where the open hold of a row has this reason.
@@ -469,7 +507,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let refused = match self.session.store.owner(candidate.usage_type, &identity)? {
             Some(owner) if import::is_imported(&owner) => return self.adopt(None, candidate, digest, &owner),
             Some(owner) => Some((COLLISION, collision_detail(&identity, &owner))),
-            None => self.twin(candidate)?.map(|known| (OTHER_TIMES, other_times_detail(candidate, &known))),
+            None => self.twin(candidate)?.map(|known| (OTHER_TIMES, twin::detail(&known, candidate.submit))),
         };
         if let Some((reason, detail)) = refused {
             let row = self.blank(
@@ -571,6 +609,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 _ => self.hold_beside(before, candidate, digest, COLLISION, &detail),
             };
         }
+        outdated::leave_question(self.session, &before.key, candidate.source_digest)?;
         let payload = self.keep(candidate);
         let mut row = before.clone();
         let taken = row.frozen();
@@ -725,6 +764,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open(&self, candidate: &Candidate, digest: u128, reason: &str, detail: &str) -> Result<(), S::Fail> {
+        outdated::leave_question(self.session, &candidate.key, candidate.source_digest)?;
         let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
         self.session.store.open_hold(
             &NewHold {
@@ -754,11 +794,11 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
         let before = self.session.store.row(&held.key)?;
         let digest = held.candidate.as_ref().map(|candidate| digest_of(payload_of(self.chunk, candidate)));
-        let waived = self
-            .session
-            .store
-            .waiver(&held.key)?
-            .is_some_and(|(reason, source)| reason == held.reason && source == held.source_digest);
+        let waived = self.session.store.waiver(&held.key)?.is_some_and(|(reason, source)| {
+            // Who knows it as another run's, charges it under no brake either.
+            let asked = reason == held.reason || (reason == OTHER_TIMES && held.candidate.is_some());
+            asked && source == held.source_digest
+        });
         let decision = decide_held(before.as_ref(), waived, digest, held.source_digest);
         match decision {
             HeldDecision::Waived => self.report.waived += 1,
@@ -768,12 +808,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     self.drift(before, &held.reason)?;
                 }
             }
+            _ if self.is_outdated(before.as_ref(), held.source_digest)? => self.report.outdated += 1,
             HeldDecision::Insert | HeldDecision::Refresh | HeldDecision::Demote | HeldDecision::Beside => {
                 if before.as_ref().map_or(Ok(false), |row| self.held_for(row, MOVING))? {
                     // What was approved is carried through first; then this is asked again.
                     self.report.held_again += 1;
                     return Ok(());
                 }
+                let held = &self.question(held)?;
                 self.open_held(held, digest)?;
                 self.move_held(before, held, decision)?;
             }
@@ -781,7 +823,16 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         Ok(())
     }
 
+    /// What a brake would let pass when it is approved may be known by other times: then that is asked.
+    fn question(&self, held: &'c HeldRun) -> Result<Cow<'c, HeldRun>, S::Fail> {
+        let Some(candidate) = &held.candidate else { return Ok(Cow::Borrowed(held)) };
+        let Some(known) = self.twin(candidate)? else { return Ok(Cow::Borrowed(held)) };
+        let also = format!("{}; it is also held as {}", twin::detail(&known, candidate.submit), held.reason);
+        Ok(Cow::Owned(HeldRun { reason: OTHER_TIMES.to_owned(), detail: also, ..held.clone() }))
+    }
+
     fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), S::Fail> {
+        outdated::leave_question(self.session, &held.key, held.source_digest)?;
         let stored = |(candidate, digest)| {
             let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
             Ok((stored, payload_of(self.chunk, candidate)))
@@ -825,7 +876,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
         let mut row = before.clone();
         row.step(Event::Held).map_err(illegal(&row.key))?;
-        row.source_digest = held.source_digest;
+        // Half of a log says nothing newer of a run: when the whole of it is read again, that is wanted again.
+        if held.reason != LOG_INCOMPLETE {
+            row.source_digest = held.source_digest;
+        }
         self.hold_row(before, row, &held.reason)
     }
 
@@ -914,15 +968,6 @@ fn collision_detail(identity: &Identity, owner: &str) -> String {
     )
 }
 
-fn other_times_detail(candidate: &Candidate, known: &str) -> String {
-    format!(
-        "\"{known}\" is a run of the same job that took as long, and all of its times are off by the same quarter hours \
-         (this one was submitted at {}): one of them was read in the wrong zone, and both would be charged. Correct \
-         `timezone` of its source; waive this one if it is the same run, approve it if it is another",
-        candidate.submit
-    )
-}
-
 fn suspicion_detail(suspicion: Suspicion, row: &Row, candidate: &Candidate) -> String {
     let old = row.wanted.as_ref();
     let charge = old.map_or_else(String::new, |wanted| wanted.charge.to_string());
@@ -952,6 +997,7 @@ fn suspicion_detail(suspicion: Suspicion, row: &Row, candidate: &Candidate) -> S
              first or add to it: correct the difference with the allocation service, then waive this",
             candidate.charge
         ),
+        Suspicion::BelowRefund { refunded } => adjust::below_detail(&charge, refunded, candidate.charge),
     }
 }
 

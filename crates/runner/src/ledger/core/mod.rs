@@ -8,6 +8,7 @@ pub(super) mod import;
 pub(super) mod ingest;
 pub(super) mod moving;
 pub(super) mod news;
+pub(super) mod outdated;
 pub(super) mod people;
 pub(super) mod query;
 pub(super) mod restored;
@@ -19,4 +20,5 @@ pub(super) mod watch;
 
 mod hold;
 mod kept;
+mod left;
 mod standing;

@@ -1,7 +1,9 @@
 //! From one wire identity to another: zero is settled under the old one, the charge goes on under the new one.
 
+use super::confirm;
 use super::hold::StoredCandidate;
 use super::kept::Kept;
+use super::left::{self, Left};
 use super::session::{Session, illegal};
 use crate::ledger::restate::{COLLISION, MOVING};
 use crate::ledger::store::{Holding, NewEvent, NewHold, Store};
@@ -16,12 +18,16 @@ pub(in crate::ledger) fn finish_moves<S: Store>(
     quiet_seconds: u32,
     now: i64,
 ) -> Result<u64, S::Fail> {
-    let quiet_since = now.saturating_sub(i64::from(quiet_seconds));
+    // Quiet says nothing where loads are shown: the zero may be stuck, and fail when the charge stands elsewhere.
+    let quiet_since = match confirm::shows_loads(session)? {
+        true => None,
+        false => Some(now.saturating_sub(i64::from(quiet_seconds))),
+    };
     let (mut after, mut moved) = (String::new(), 0);
     loop {
         let which = Holding { reason: Some(MOVING), other_rules: None };
         let holds = session.store.open_holds(which, &after, PAGE)?;
-        let Some(last) = holds.last() else { return Ok(moved) };
+        let Some(last) = holds.last() else { break };
         after.clone_from(&last.key);
         let mut kept = Kept::new("moved");
         for hold in &holds {
@@ -32,14 +38,21 @@ pub(in crate::ledger) fn finish_moves<S: Store>(
         }
         kept.finish(session)?;
     }
+    if moved > 0 {
+        super::watch::restated(session, now)?;
+    }
+    Ok(moved)
 }
 
-/// True where the service holds zero under the row's identity, as far as can be known.
-fn settled_at_zero(row: &Row, quiet_since: i64) -> bool {
+/// True where the service holds zero under the row's identity, as far as can be known. Without a time since when it must be
+/// quiet, that is where the zero was seen loaded.
+fn settled_at_zero(row: &Row, quiet_since: Option<i64>) -> bool {
     let zero = row.sent.is_some_and(|sent| sent.charge.is_zero() && sent.version == row.version);
     let settled = match row.state {
         State::Loaded => true,
-        State::Accepted => row.sent.is_some_and(|sent| sent.last_at <= quiet_since),
+        State::Accepted if row.confirm.is_none() => {
+            row.sent.zip(quiet_since).is_some_and(|(sent, since)| sent.last_at <= since)
+        }
         _ => false,
     };
     zero && settled
@@ -87,6 +100,11 @@ fn finish<S: Store>(
     let id = &wanted.identity;
     let text =
         format!("zero is settled; now {} under {} of {}", wanted.charge, id.local_record_id, id.resource);
+    if let (Some(old), Some(sent)) = (&before.wanted, before.sent) {
+        let loaded = before.loaded.filter(|_| before.state == State::Loaded);
+        let left = Left::new(&before.key, loaded.map(|(at, _)| at), sent.first_at);
+        left::leave(session, before.usage_type, &old.identity, &left)?;
+    }
     let mut row = before.clone();
     row.move_to(wanted, hold.source_digest).map_err(illegal(&hold.key))?;
     row.on_hold = false;

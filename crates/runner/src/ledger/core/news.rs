@@ -1,4 +1,5 @@
-//! What happened that a person has not been told yet: by the number of the last event that was reported.
+//! What happened that a person has not been told yet: by the number of the last event that was reported. Only events of
+//! single rows are news.
 
 use super::session::Session;
 use crate::ledger::store::Store;
@@ -25,7 +26,8 @@ fn reported<S: Store>(session: &Session<'_, S>, name: &str) -> Result<i64, S::Fa
 
 /// Counts what is new since the last report.
 pub(in crate::ledger) fn news<S: Store>(session: &Session<'_, S>) -> Result<News, S::Fail> {
-    let mut news = News::default();
+    let (last_event, last_quarantined) = (session.store.last_event()?, session.store.last_text()?);
+    let mut news = News { last_event, last_quarantined, ..News::default() };
     for (what, rows) in session.store.news_after(reported(session, LAST_EVENT)?)? {
         match what {
             What::Moved(Event::Held) | What::Noted(Note::HoldOpened) => news.held += rows,
@@ -40,8 +42,15 @@ pub(in crate::ledger) fn news<S: Store>(session: &Session<'_, S>) -> Result<News
     Ok(news)
 }
 
-/// Takes note that everything up to now has been reported.
-pub(in crate::ledger) fn mark_reported<S: Store>(session: &Session<'_, S>) -> Result<(), S::Fail> {
-    session.store.set_meta(LAST_EVENT, &session.store.last_event()?.to_string())?;
-    session.store.set_meta(LAST_QUARANTINED, &session.store.last_text()?.to_string())
+/// Takes note that this has been reported. Another runner may have reported more.
+pub(in crate::ledger) fn mark_reported<S: Store>(
+    session: &Session<'_, S>,
+    news: &News,
+) -> Result<(), S::Fail> {
+    for (name, last) in [(LAST_EVENT, news.last_event), (LAST_QUARANTINED, news.last_quarantined)] {
+        if last > reported(session, name)? {
+            session.store.set_meta(name, &last.to_string())?;
+        }
+    }
+    Ok(())
 }

@@ -3,9 +3,14 @@
 use super::hold::StoredCandidate;
 use super::kept::Kept;
 use super::session::{Session, illegal};
-use crate::ledger::restate::{COLLISION, MOVING, Suspicion};
-use crate::ledger::store::{Ahead, NewEvent, Store};
-use crate::ledger::{Event, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What};
+use super::twin::Times;
+use super::{adjust, go_live, twin, watch};
+use crate::ledger::restate::{BELOW_REFUND, COLLISION, MOVING, OTHER_TIMES, Suspicion};
+use crate::ledger::row::Wanted;
+use crate::ledger::store::{Ahead, NewEvent, NewHold, Store};
+use crate::ledger::{
+    Decided, Event, Hold, HoldEnd, IllegalEvent, LedgerError, Note, Person, Retry, Row, State, What,
+};
 
 /// Notes an event of one row with the person behind it.
 fn note<S: Store>(
@@ -69,7 +74,8 @@ pub(in crate::ledger) fn retry<S: Store>(
     which: &Retry,
     person: Person<'_>,
     now: i64,
-) -> Result<u64, S::Fail> {
+) -> Result<Decided, S::Fail> {
+    let mut decided = Decided::default();
     let keys = match which {
         Retry::Keys(keys) => keys.clone(),
         Retry::Rejected(error) => session.store.keys_with_error(State::Rejected, error.as_deref())?,
@@ -82,8 +88,31 @@ pub(in crate::ledger) fn retry<S: Store>(
         row.step(Event::Retried).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(Event::Retried), person, None, now)?;
+        if withheld(session, &row, row.wanted.as_ref(), person, now)? {
+            decided.withheld += 1;
+        } else {
+            decided.done += 1;
+        }
     }
-    Ok(keys.len() as u64)
+    Ok(decided)
+}
+
+/// Withholds a record that ended before its resource's go-live, where the service holds nothing of it: who wants it sent was
+/// not asked that. False where it goes its way.
+fn withheld<S: Store>(
+    session: &mut Session<'_, S>,
+    row: &Row,
+    wanted: Option<&Wanted>,
+    person: Person<'_>,
+    now: i64,
+) -> Result<bool, S::Fail> {
+    let Some(wanted) = wanted.filter(|_| go_live::may_withhold(row)) else { return Ok(false) };
+    if !go_live::is_too_early(session, row.usage_type, wanted)? {
+        return Ok(false);
+    }
+    let event = go_live::withhold(session, row, now)?;
+    session.store.note(&NewEvent { key: Some(&row.key), person: Some(person.by), ..event })?;
+    Ok(true)
 }
 
 pub(in crate::ledger) fn approve<S: Store>(
@@ -91,8 +120,9 @@ pub(in crate::ledger) fn approve<S: Store>(
     keys: &[String],
     person: Person<'_>,
     now: i64,
-) -> Result<u64, S::Fail> {
+) -> Result<Decided, S::Fail> {
     let mut kept = Kept::new("approved");
+    let mut decided = Decided::default();
     ahead(session, keys)?;
     for key in keys {
         let hold = session.store.hold(key)?.filter(|hold| hold.closed.is_none());
@@ -114,6 +144,20 @@ pub(in crate::ledger) fn approve<S: Store>(
         };
         let before = session.existing(key)?;
         let mut wanted = StoredCandidate::from_json(key, &candidate)?.wanted(bytes);
+        if withheld(session, &before, Some(&wanted), person, now)? {
+            decided.withheld += 1;
+            continue;
+        }
+        if let Some((reason, detail)) = not_asked(session, &before, &hold, &wanted)? {
+            let again =
+                NewHold { reason, detail: &detail, candidate: Some((candidate, bytes)), ..same(&hold) };
+            session.store.open_hold(&again, now)?;
+            let what = What::Noted(Note::HoldOpened);
+            let event = NewEvent { person: Some(person.by), ..NewEvent::of(now, what, &before, reason) };
+            session.store.note(&event)?;
+            decided.asked_again += 1;
+            continue;
+        }
         if before.frozen() && before.wanted.as_ref().is_some_and(|old| old.identity != wanted.identity) {
             return Err(refuse("its identity would change after it was sent").into());
         }
@@ -129,9 +173,50 @@ pub(in crate::ledger) fn approve<S: Store>(
         session.store.close_hold(key, HoldEnd::Approved, Some(person), now)?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(event), person, Some(payload.chunk), now)?;
+        if before.frozen() {
+            watch::restated(session, now)?;
+        }
+        decided.done += 1;
     }
     kept.finish(session)?;
-    Ok(keys.len() as u64)
+    Ok(decided)
+}
+
+/// What else stands against a record, that whoever approves it for the reason of its hold was not asked about.
+fn not_asked<S: Store>(
+    session: &Session<'_, S>,
+    row: &Row,
+    hold: &Hold,
+    wanted: &Wanted,
+) -> Result<Option<(&'static str, String)>, S::Fail> {
+    // One question after the other: who is asked about a refund knew of the other times.
+    if hold.reason == BELOW_REFUND {
+        return Ok(None);
+    }
+    if hold.reason != OTHER_TIMES
+        && let Some(known) = twin::known(session, &hold.key, Times::of(wanted))?
+    {
+        return Ok(Some((OTHER_TIMES, twin::detail(&known, wanted.identity.submit))));
+    }
+    let Some(refunded) = adjust::above(session, row, wanted.charge)? else { return Ok(None) };
+    let charged = row.wanted.as_ref().map_or_else(String::new, |old| old.charge.to_string());
+    Ok(Some((BELOW_REFUND, adjust::below_detail(&charged, refunded, wanted.charge))))
+}
+
+/// The same question once more.
+fn same(hold: &Hold) -> NewHold<'_> {
+    NewHold {
+        key: &hold.key,
+        usage_type: hold.usage_type,
+        reason: &hold.reason,
+        detail: &hold.detail,
+        run: &hold.run,
+        source_digest: hold.source_digest,
+        rules_digest: hold.rules_digest,
+        file: &hold.file,
+        line: hold.line,
+        candidate: None,
+    }
 }
 
 pub(in crate::ledger) fn close_holds<S: Store>(

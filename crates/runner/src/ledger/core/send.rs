@@ -1,6 +1,7 @@
 //! Onto the wire and off it: lease, settle, recover.
 
 use super::brake;
+use super::news::NEWS;
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::store::{Ahead, NewBatch, NewEvent, Store};
 use crate::ledger::{
@@ -197,20 +198,21 @@ pub(in crate::ledger) fn settle<S: Store>(
         }
     }
     brake::accepted(session, &first, now)?;
+    // What a person is to know of is counted by its rows: it is never what all share.
+    shared.retain(|(event, _), _| !NEWS.contains(&What::Moved(*event)));
     let common = shared.iter().max_by_key(|(_, count)| **count).map(|(common, _)| *common);
+    let with_note =
+        |text| [note, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
     if let Some((event, text)) = common {
-        let detail = [note, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        let detail = with_note(text);
         let event = NewEvent { batch: Some(batch.0), detail: &detail, ..NewEvent::moved(now, event) };
         session.store.note(&event)?;
     }
     for (key, event, text) in &moves {
         if common != Some((*event, text)) {
-            let event = NewEvent {
-                key: Some(key),
-                batch: Some(batch.0),
-                detail: text,
-                ..NewEvent::moved(now, *event)
-            };
+            let detail = if common.is_none() { &with_note(text) } else { *text };
+            let event =
+                NewEvent { key: Some(key), batch: Some(batch.0), detail, ..NewEvent::moved(now, *event) };
             session.store.note(&event)?;
         }
     }

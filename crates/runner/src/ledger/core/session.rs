@@ -1,6 +1,7 @@
 //! One transaction on the ledger: rows are saved together with everything that follows from their change, and what the
 //! changes add up to is written once, at the end.
 
+use super::outdated::mark;
 use crate::ledger::row::{Identity, PayloadRef};
 use crate::ledger::store::{NewEvent, Past, Place, Store};
 use crate::ledger::{Event, IllegalEvent, LedgerError, Row, State, What, codes};
@@ -126,6 +127,9 @@ impl<'a, S: Store> Session<'a, S> {
         if let Some(before) = before {
             self.keep_past(before.batch, after.batch, Past::Batch, &after.key)?;
             self.keep_past(before.confirm, after.confirm, Past::Confirm, &after.key)?;
+            if before.source_digest != after.source_digest {
+                self.store.keep_past(&after.key, Past::Source, mark(before.source_digest))?;
+            }
             self.count(before, -1)?;
         }
         self.count(after, 1)?;

@@ -48,6 +48,7 @@ impl Memory {
         self.jobs.clear();
         self.owners.clear();
         self.holds.clear();
+        self.pasts.clear();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Glance, Incoming, Names, Past, Place, Rows};
 use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, SourceFacts, State};
 use amie_usage::{Decimal, UsageType};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSql;
 
@@ -27,6 +27,9 @@ const RESEND: i16 = 1;
 const TAKEN: i16 = 2;
 const DRIFTED: i16 = 4;
 const ON_HOLD: i16 = 8;
+
+/// Jobs with fewer runs are kept whole.
+const MOST_RUNS: usize = 1_000;
 
 /// Rows that are handed out at a time where all are asked for.
 const PAGE: i64 = 2_000;
@@ -267,8 +270,26 @@ impl PostgresStore {
         let keys: Vec<&str> = candidates.iter().map(|candidate| candidate.key.as_str()).collect();
         self.learn_rows(&keys)?;
         self.learn_holds(&keys)?;
+        self.learn_pasts(&keys)?;
         self.learn_jobs(&candidates)?;
         self.learn_owners(&candidates)
+    }
+
+    /// Everything that these rows no longer refer to, or say.
+    fn learn_pasts(&self, keys: &[&str]) -> Result<(), Fail> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys = clean(keys);
+        let found = self.list("SELECT key, kind, id FROM past WHERE key = ANY($1) ORDER BY id", &[&keys])?;
+        let memory = &mut *self.memory.borrow_mut();
+        memory.pasts.extend(keys.into_iter().map(|key| (key, Vec::new())));
+        for row in &found {
+            if let Some(pasts) = memory.pasts.get_mut(row.try_get::<_, &str>(0)?) {
+                pasts.push((row.try_get(1)?, row.try_get(2)?));
+            }
+        }
+        Ok(())
     }
 
     /// All rows of the jobs that these records are of.
@@ -282,17 +303,20 @@ impl PostgresStore {
         // With an order and a limit each job is one look into the index, whatever the planner thinks of ranges.
         let sql = format!(
             "SELECT {COLUMNS} FROM unnest($1::text[], $2::text[]) AS w (a, b) CROSS JOIN LATERAL \
-             (SELECT * FROM record WHERE record.key > w.a AND record.key < w.b ORDER BY record.key LIMIT 1000) r"
+             (SELECT * FROM record WHERE record.key > w.a AND record.key < w.b ORDER BY record.key LIMIT {MOST_RUNS}) r"
         );
         let rows = self.read_all(&self.list(sql, &[&from, &to])?)?;
         let memory = &mut *self.memory.borrow_mut();
-        memory.jobs.extend(jobs.into_iter().map(|job| (job.to_owned(), BTreeSet::new())));
+        let mut found: HashMap<String, BTreeSet<String>> =
+            jobs.into_iter().map(|job| (job.to_owned(), BTreeSet::new())).collect();
         for row in rows {
-            if let Some(keys) = job_of(&row.key).and_then(|job| memory.jobs.get_mut(job)) {
+            if let Some(keys) = job_of(&row.key).and_then(|job| found.get_mut(job)) {
                 keys.insert(row.key.clone());
             }
             memory.rows.insert(row.key.clone(), Some(row));
         }
+        // Of the others there may be more: each of their runs is asked for by itself.
+        memory.jobs.extend(found.into_iter().filter(|(_, keys)| keys.len() < MOST_RUNS));
         Ok(())
     }
 
@@ -538,7 +562,11 @@ impl Rows for PostgresStore {
     }
 
     fn keep_past(&self, key: &str, kind: Past, id: i64) -> Result<(), Fail> {
-        self.memory.borrow_mut().past.insert((storable(key).into_owned(), past_code(kind), id));
+        let memory = &mut *self.memory.borrow_mut();
+        if let Some(pasts) = memory.pasts.get_mut(storable(key).as_ref()) {
+            pasts.push((past_code(kind), id));
+        }
+        memory.past.insert((storable(key).into_owned(), past_code(kind), id));
         Ok(())
     }
 
@@ -547,7 +575,7 @@ impl Rows for PostgresStore {
             let of_kind = pasts.iter().filter(|(code, _)| *code == past_code(kind));
             of_kind.map(|(_, id)| *id).collect()
         };
-        if let Some(pasts) = self.memory.borrow().pasts.get(key) {
+        if let Some(pasts) = self.memory.borrow().pasts.get(storable(key).as_ref()) {
             return Ok(ids(pasts));
         }
         let sql = "SELECT kind, id FROM past WHERE key = $1 ORDER BY id";
@@ -610,16 +638,16 @@ impl Rows for PostgresStore {
         self.read_all(&found)
     }
 
-    fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+    fn rows_of_job(&self, job: &str, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
         {
             let memory = self.memory.borrow();
             if let Some(keys) = memory.jobs.get(job) {
-                let rows = keys.iter().filter_map(|key| memory.rows.get(key)?.clone());
-                return Ok(rows.take(limit).collect());
+                let between = keys.iter().filter(|key| ***key > *after && ***key < *before);
+                return Ok(between.filter_map(|key| memory.rows.get(key)?.clone()).take(limit).collect());
             }
         }
-        let rows = self.rows_after(None, job, limit)?;
-        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job)).collect())
+        let rows = self.rows_after(None, after, limit)?;
+        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job) && *row.key < *before).collect())
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {
@@ -717,5 +745,6 @@ pub(super) const fn past_code(kind: Past) -> i16 {
     match kind {
         Past::Batch => 0,
         Past::Confirm => 1,
+        Past::Source => 2,
     }
 }

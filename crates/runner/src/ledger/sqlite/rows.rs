@@ -286,10 +286,12 @@ impl Rows for SqliteStore {
         self.rows_of(&sql, (after, project, signed(limit as u64)))
     }
 
-    fn rows_of_job(&self, job: &str, limit: usize) -> Result<Vec<Row>, Fail> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM record WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT {limit}");
-        self.rows_of(&sql, (job, behind(job)))
+    fn rows_of_job(&self, job: &str, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM record WHERE key > ?1 AND key < ?2 AND key BETWEEN ?3 AND ?4 \
+             ORDER BY key LIMIT {limit}"
+        );
+        self.rows_of(&sql, (after, before, job, behind(job)))
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {
@@ -377,5 +379,6 @@ const fn past_code(kind: Past) -> i64 {
     match kind {
         Past::Batch => 0,
         Past::Confirm => 1,
+        Past::Source => 2,
     }
 }

@@ -8,9 +8,9 @@ use super::Site;
 use amie_usage::UsageType;
 use runner::ledger::restate::{COLLISION, RESTORED};
 use runner::ledger::{
-    BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested, LeaseRequest, LedgerError, List,
-    Note, Progress, QuarantinedText, RecordOutcome, Recovered, Restored, Retry, SentRecord, Settled,
-    Sighting, State, What, envelope_bytes,
+    Adjustment, AdjustmentVerdict, BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested,
+    LeaseRequest, LedgerError, List, Note, Progress, QuarantinedText, REFUNDS, RecordOutcome, Recovered,
+    Restored, Retry, SentRecord, Settled, Sighting, State, What, envelope_bytes,
 };
 
 #[test]
@@ -245,8 +245,8 @@ fn refused_rows_wait_for_a_change_or_a_person() {
     // Another login, and even another resource: the service holds nothing of it.
     let mapped = Run { user: "alice2".into(), resource: "gpu.example".into(), ..run.clone() };
     assert_eq!(site.take(&[mapped.clone()]), Ingested { replaced: 1, ..Ingested::default() });
-    assert_eq!(site.ledger().retry(&Retry::Rejected(Some("other".into())), ADMIN, NOW + 2).unwrap(), 0);
-    assert_eq!(site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 2).unwrap(), 1);
+    assert_eq!(site.ledger().retry(&Retry::Rejected(Some("other".into())), ADMIN, NOW + 2).unwrap().done, 0);
+    assert_eq!(site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 2).unwrap().done, 1);
     site.sound();
     assert_eq!(site.send(&RecordOutcome::Accepted, NOW + 3).accepted, 2);
     assert_eq!(site.load(&run, "10", NOW + 4).foreign, 1, "the old identity is nobody's");
@@ -394,7 +394,7 @@ fn false_restatements_are_held_beside_the_row() {
         site.ledger().groups(List::Holds, 3).unwrap().into_iter().map(|group| group.reason).collect();
     assert_eq!(reasons, ["grown-by-requeue", "runaway-repair"]);
     // One was true after all, the other is waived and stays so.
-    assert_eq!(site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
+    assert_eq!(site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 1).unwrap().done, 1);
     site.ledger().close_holds(&[repaired.key.clone()], HoldEnd::Waived, ADMIN, NOW + 1).unwrap();
     site.sound();
     assert_eq!(site.take(&both), Ingested { unchanged: 1, waived: 1, ..Ingested::default() });
@@ -505,7 +505,7 @@ fn a_brake_is_let_go_by_an_approval() {
     site.ledger().ingest(&braked, NOW).unwrap();
     assert_eq!(site.lease(NOW), None);
     assert_eq!(site.ledger().hold(&run.key).unwrap().unwrap().candidate, Some(run.payload().into_bytes()));
-    assert_eq!(site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 1).unwrap(), 1);
+    assert_eq!(site.ledger().approve(&[run.key.clone()], ADMIN, NOW + 1).unwrap().done, 1);
     site.sound();
     // Every later night sees the same run, and mapping brakes it again.
     let again = site.ledger().ingest(&braked, NOW + 2).unwrap();
@@ -823,4 +823,400 @@ fn where_compute_records_might_add_up_a_restored_ledger_holds_them_too() {
     let _ = site.ledger().restate(&chunk(&[Run::new(2, "10")]), ADMIN, NOW).unwrap();
     assert_eq!(site.state(&Run::new(2, "10")), State::Held, "re-pricing a period is another question");
     site.sound();
+}
+
+#[test]
+fn an_older_file_undoes_neither_a_newer_version_nor_an_approval() {
+    let Some(mut site) = Site::new() else { return };
+    let older = [Run::new(1, "10"), Run::new(2, "10")];
+    let mut newer = [older[0].restated("12"), older[1].restated("12")];
+    newer[0].facts.requeued = true;
+    site.take(&older);
+    site.send(&RecordOutcome::Accepted, NOW);
+    for run in &older {
+        site.load(run, "10", NOW + 1);
+    }
+    assert_eq!(site.take(&newer), Ingested { held: 1, restated: 1, ..Ingested::default() });
+    site.ledger().approve(&[newer[0].key.clone()], ADMIN, NOW + 2).unwrap();
+    site.send(&RecordOutcome::Accepted, NOW + 3);
+    for run in &newer {
+        assert_eq!(site.load(run, "12", NOW + 1_000).loaded, 1);
+    }
+    // Every night reads both files whole; one night the newer one is missing; the older one may come last.
+    let both: Vec<Run> = older.iter().chain(&newer).cloned().collect();
+    let turned: Vec<Run> = newer.iter().chain(&older).cloned().collect();
+    for night in [&both, &both, &turned, &older.to_vec(), &both] {
+        let report = site.take(night);
+        let unchanged = night.len() as u64 - 2;
+        assert_eq!(report, Ingested { outdated: 2, unchanged, ..Ingested::default() });
+        assert_eq!(site.lease(NOW + 2_000), None, "nothing is sent again");
+    }
+    // A person knows better.
+    let report = site.ledger().restate(&chunk(&older[1..]), ADMIN, NOW + 3_000).unwrap();
+    assert_eq!(report, Ingested { restated: 1, ..Ingested::default() });
+    site.sound();
+    assert_eq!(site.take(&both), Ingested { outdated: 2, unchanged: 2, ..Ingested::default() });
+    let leased = site.lease(NOW + 4_000).unwrap();
+    assert_eq!(leased.records[0].payload, older[1].payload().into_bytes());
+}
+
+#[test]
+fn an_older_file_does_not_win_either_where_nothing_was_sent() {
+    let Some(mut site) = Site::new() else { return };
+    let (first, second) = (Run::new(1, "10"), Run::new(1, "10").restated("12"));
+    let (last, zero) = (second.restated("9"), Run { charge: "0".parse().unwrap(), ..Run::new(2, "7") });
+    let sent = Run { source: 9, charge: "7".parse().unwrap(), ..zero.clone() };
+    site.take(&[first.clone(), sent.clone()]);
+    assert_eq!(
+        site.take(&[second.clone(), zero.clone()]),
+        Ingested { replaced: 1, superseded: 1, ..Ingested::default() }
+    );
+    assert_eq!(site.take(&[first.clone(), sent.clone()]).outdated, 2);
+    assert_eq!(site.state(&zero), State::Superseded);
+    // Held, by mapping: the older one neither asks its question again nor is it let go in its place.
+    let unmapped = |run: &Run| held(run, "unknown-project", false);
+    assert_eq!(site.ledger().ingest(&unmapped(&last), NOW).unwrap().held, 1);
+    for run in [&first, &second] {
+        assert_eq!(site.ledger().ingest(&unmapped(run), NOW).unwrap().outdated, 1);
+        assert_eq!(site.take(&[run.clone()]).outdated, 1);
+        assert_eq!(site.state(run), State::Held);
+    }
+    assert_eq!(site.take(&[last.clone()]).released, 1);
+    let leased = site.lease(NOW).unwrap();
+    assert_eq!(leased.records.len(), 1);
+    assert_eq!(leased.records[0].payload, last.payload().into_bytes());
+}
+
+#[test]
+fn what_was_waived_or_asked_before_something_newer_came_is_outdated_too() {
+    let Some(mut site) = Site::new() else { return };
+    let runs = [Run::new(1, "10"), Run::new(2, "10")];
+    site.take(&runs);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let grown = runs.clone().map(|run| {
+        let mut grown = run.restated("12");
+        grown.facts.requeued = true;
+        grown
+    });
+    assert_eq!(site.take(&grown).held, 2);
+    site.ledger().close_holds(&[grown[0].key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    let newest = grown.clone().map(|run| Run { facts: runs[0].facts, ..run.restated("9") });
+    assert_eq!(site.take(&newest).restated, 2);
+    assert_eq!(site.take(&runs).outdated, 2);
+    assert_eq!(site.take(&grown).outdated, 2, "neither asked again nor taken");
+    assert_eq!(site.take(&newest).unchanged, 2);
+    assert_eq!(site.ledger().totals().unwrap().held_total, 0);
+}
+
+#[test]
+fn an_older_text_of_the_same_record_opens_no_back_door_for_repricing() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let touched = Run { source: 2, ..run.clone() };
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    for _ in 0..2 {
+        assert_eq!(site.take(&[run.clone(), touched.clone()]).unchanged, 2, "two sources have it");
+    }
+    let priced = |run: &Run| Run { charge: "11".parse().unwrap(), ..run.clone() };
+    let report = site.take(&[priced(&run), priced(&touched)]);
+    assert_eq!((report.outdated, report.drifted, report.restated), (1, 1, 0));
+}
+
+#[test]
+fn a_run_whose_log_was_incomplete_for_a_night_is_let_go_when_all_of_it_is_read_again() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let part = Run { source: 7, ..run.clone() };
+    site.take(&[run.clone()]);
+    let half = held(&part, "log-incomplete", false);
+    assert_eq!(site.ledger().ingest(&half, NOW).unwrap().held, 1);
+    assert_eq!(site.state(&run), State::Held);
+    assert_eq!(site.take(&[run.clone()]).released, 1);
+    // From here on it is known that the half of it is no news.
+    assert_eq!(site.ledger().ingest(&half, NOW).unwrap().outdated, 1);
+    assert_eq!(site.state(&run), State::Pending);
+}
+
+#[test]
+fn an_older_version_does_not_withhold_what_a_newer_one_wants() {
+    let Some(mut site) = Site::new() else { return };
+    let (older, newer) = (Run::new(1, "10"), Run::new(1, "10").restated("12"));
+    site.take(&[older.clone(), newer.clone()]);
+    let live = [("cpu.example".to_owned(), newer.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW).unwrap();
+    assert_eq!(site.take(&[older]), Ingested { outdated: 1, ..Ingested::default() });
+    assert_eq!(site.state(&newer), State::Pending);
+}
+
+fn refund(run: &Run, charge: &str) -> Adjustment {
+    Adjustment {
+        key: format!("{REFUNDS}{}/ticket-{charge}", run.key),
+        resource: run.resource.clone(),
+        local_record_id: format!("{}-ticket-{charge}", run.id),
+        start: run.submit,
+        username: run.user.clone(),
+        project: run.project.clone(),
+        charge: charge.parse().unwrap(),
+        payload: format!(r#"{{"AdjustmentType":"refund","LocalRecordID":"{}","Charge":"{charge}"}}"#, run.id)
+            .into_bytes(),
+        refunds: Some(run.key.clone()),
+        file: "".into(),
+        line: 0,
+    }
+}
+
+#[test]
+fn a_charge_below_what_was_refunded_is_asked_about() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
+    site.take(&runs);
+    site.send(&RecordOutcome::Accepted, NOW);
+    for run in &runs {
+        site.load(run, "10", NOW + 1);
+    }
+    let refunds: Vec<_> = runs.iter().take(3).map(|run| refund(run, "8")).collect();
+    assert_eq!(site.ledger().adjust(&refunds, ADMIN, NOW + 2).unwrap(), 3);
+    let mut repaired = Run { source: 2, charge: "0".parse().unwrap(), ..runs[2].clone() };
+    repaired.facts.elapsed = 0;
+    let night = [runs[0].restated("5"), runs[1].restated("8"), repaired.clone(), runs[3].restated("5")];
+    assert_eq!(site.take(&night), Ingested { held: 2, restated: 2, ..Ingested::default() });
+    assert_eq!(
+        site.take(&night),
+        Ingested { held_again: 2, unchanged: 2, ..Ingested::default() },
+        "what was refunded in part may be charged as much, and what was not may be charged less"
+    );
+    let hold = site.ledger().hold(&runs[0].key).unwrap().unwrap();
+    assert_eq!(hold.reason, "below-refund");
+    assert!(hold.detail.contains("10") && hold.detail.contains('8') && hold.detail.contains('5'), "{hold:?}");
+    // Who approves that it was repaired did not know of the refund.
+    let decided = site.ledger().approve(&[repaired.key.clone()], ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.asked_again), (0, 1));
+    assert_eq!(site.ledger().hold(&repaired.key).unwrap().unwrap().reason, "below-refund");
+    let both = [runs[0].key.clone(), repaired.key.clone()];
+    assert_eq!(site.ledger().approve(&both, ADMIN, NOW + 3).unwrap().done, 2);
+    site.sound();
+    assert_eq!(site.lease(NOW + 4).unwrap().records.len(), 4);
+}
+
+#[test]
+fn nothing_is_refunded_of_a_run_that_the_service_does_not_hold() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, other) = (Run::new(1, "10"), Run::new(2, "10"));
+    site.take(&[run.clone(), other.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.ledger().confirm(&[failed(&run, "no allocation", "7", None)], NOW + 1).unwrap();
+    site.load(&other, "10", NOW + 1);
+    let verdicts = |site: &mut Site| {
+        let refunds = [refund(&run, "1"), refund(&other, "1")];
+        site.ledger().judge_adjustments(&refunds).unwrap()
+    };
+    assert_eq!(
+        verdicts(&mut site),
+        [AdjustmentVerdict::NotCharged(Some(State::Failed)), AdjustmentVerdict::New]
+    );
+    site.ledger().retry(&Retry::Failed(None), ADMIN, NOW + 2).unwrap();
+    site.take(&[other.restated("12")]);
+    let pending = AdjustmentVerdict::NotCharged(Some(State::Pending));
+    assert_eq!(
+        verdicts(&mut site),
+        [pending, AdjustmentVerdict::New],
+        "the one failed, the other is charged"
+    );
+    site.lease(NOW + 3).unwrap();
+    let sending = AdjustmentVerdict::NotCharged(Some(State::Sending));
+    assert_eq!(verdicts(&mut site), [sending, AdjustmentVerdict::New]);
+}
+
+#[test]
+fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
+    let mut late = Run::new(5, "10");
+    late.facts.end += 100;
+    site.take(&runs[..2]);
+    let leased = site.lease(NOW).unwrap();
+    let refused = RecordOutcome::Refused("no such user".into());
+    site.ledger().settle(leased.batch, &[refused, RecordOutcome::Accepted], "", NOW).unwrap();
+    site.ledger().confirm(&[failed(&runs[1], "no allocation", "7", None)], NOW + 1).unwrap();
+    for run in [&runs[2], &runs[3], &late] {
+        site.ledger().ingest(&held(run, "above-max-charge", true), NOW).unwrap();
+    }
+    let live = [("cpu.example".to_owned(), late.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+    let keys = [runs[2].key.clone(), late.key.clone()];
+    let decided = site.ledger().approve(&keys, ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (1, 1));
+    // What the service may hold goes on as ever.
+    let keys = [runs[0].key.clone(), runs[1].key.clone()];
+    let decided = site.ledger().retry(&Retry::Keys(keys.to_vec()), ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (1, 1));
+    site.sound();
+    let states = [State::Superseded, State::Pending, State::Superseded, State::Held];
+    assert_eq!(runs.iter().map(|run| site.state(run)).collect::<Vec<_>>(), states);
+    assert_eq!(site.lease(NOW + 4).unwrap().records.len(), 2);
+    assert!(site.words(&runs[2]).ends_with(&["withheld"]), "{:?}", site.words(&runs[2]));
+    // A person may say otherwise, and the source is read again.
+    site.ledger().set_go_live("cpu.example", None, ADMIN, NOW + 5).unwrap();
+    site.ledger().ingest(&held(&runs[2], "above-max-charge", true), NOW + 5).unwrap();
+    assert_eq!(site.ledger().approve(&[runs[2].key.clone()], ADMIN, NOW + 6).unwrap().done, 1);
+    assert_eq!(site.take(&runs[..1]).revived, 1);
+}
+
+/// A record as the service takes it, so that zero can be made of it.
+fn whole(run: &Run) -> Chunk {
+    let mut whole = chunk(&[run.clone()]);
+    let text = format!(
+        r#"{{"Username":"{}","LocalProjectID":"{}","LocalRecordID":"{}","Resource":"{}","SubmitTime":"2023-11-14T22:13:20Z","StartTime":"2023-11-14T22:15:00Z","EndTime":"2023-11-14T23:15:00Z","Charge":"{}","Attributes":{{"NodeCount":1}},"LocalReference":"{}"}}"#,
+        run.user, run.project, run.id, run.resource, run.charge, run.key
+    );
+    whole.records[0].payload = 0..text.len();
+    whole.payloads = text.into_bytes();
+    whole
+}
+
+/// A run on its way to another identity: its zero is accepted. And as it will be known then.
+fn moving(site: &mut Site, loads: bool) -> (Run, Run) {
+    let run = Run::new(1, "10");
+    let renamed = Run { id: "1.c1".into(), ..run.clone() };
+    site.ledger().ingest(&whole(&run), NOW).unwrap();
+    site.send(&RecordOutcome::Accepted, NOW);
+    if loads {
+        assert_eq!(site.load(&run, "10", NOW + 1).loaded, 1);
+    }
+    assert_eq!(site.ledger().restate(&whole(&renamed), ADMIN, NOW + 2).unwrap().restated, 1);
+    let quiet = LeaseRequest { quiet_seconds: 1, ..LeaseRequest::new(UsageType::Compute, NOW + 10) };
+    let leased = site.ledger().lease(&quiet).unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&leased.records[0].payload).contains(r#""Charge":"0""#));
+    site.ledger().settle(leased.batch, &[RecordOutcome::Accepted], "", NOW + 10).unwrap();
+    site.sound();
+    (run, renamed)
+}
+
+const DAYS: i64 = 30 * 86_400;
+
+#[test]
+fn a_record_moves_on_by_quiet_only_where_the_service_shows_no_loads() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, renamed) = moving(&mut site, true);
+    assert_eq!(
+        site.ledger().finish_moves(3_600, NOW + DAYS).unwrap(),
+        0,
+        "its zero may be stuck, and fail yet"
+    );
+    site.load(&run, "0", NOW + DAYS);
+    assert_eq!(site.ledger().finish_moves(3_600, NOW + DAYS + 1).unwrap(), 1);
+    site.sound();
+    assert_eq!(site.ledger().watched_since(NOW + DAYS + 2).unwrap(), Some(NOW + DAYS + 1));
+    site.send(&RecordOutcome::Accepted, NOW + DAYS + 3);
+    assert_eq!(site.load(&renamed, "10", NOW + DAYS + 4).loaded, 1);
+
+    // Another run's load, or another sender's, says so too.
+    for load in [None, Some("2"), Some("77")] {
+        let Some(mut site) = Site::new() else { return };
+        let other = Run::new(2, "3");
+        moving(&mut site, false);
+        site.ledger().ingest(&whole(&other), NOW).unwrap();
+        site.send(&RecordOutcome::Accepted, NOW + 11);
+        if let Some(id) = load {
+            site.load(&Run { id: id.into(), ..other }, "3", NOW + 12);
+        }
+        let moved = site.ledger().finish_moves(3_600, NOW + DAYS).unwrap();
+        assert_eq!(moved, u64::from(load.is_none()), "{load:?}");
+    }
+}
+
+#[test]
+fn what_is_charged_under_an_identity_that_was_left_is_an_alarm() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, _) = moving(&mut site, true);
+    site.load(&run, "0", NOW + 20);
+    assert_eq!(site.ledger().finish_moves(3_600, NOW + 30).unwrap(), 1);
+    for (charge, at, alarm) in
+        [("0", NOW + 20, 0), ("10", NOW + 1, 0), ("10", NOW + 40, 1), ("10", NOW + 40, 1)]
+    {
+        let report = site.load(&run, charge, at);
+        assert_eq!((report.mismatched, report.again, report.foreign), (alarm, 1 - alarm, 0), "{charge} {at}");
+    }
+    assert_eq!(site.ledger().news().unwrap().mismatched, 1, "noted once");
+    let failure = failed(&run, "no allocation", "7", None);
+    assert_eq!(site.ledger().confirm(&[failure.clone()], NOW + 50).unwrap().mismatched, 0, "zero was loaded");
+    assert_eq!(site.load(&Run { id: "9".into(), ..run.clone() }, "1", NOW + 50).foreign, 1);
+
+    // Moved on by quiet: that its zero failed after all is known when the service says so.
+    let Some(mut site) = Site::new() else { return };
+    let (run, _) = moving(&mut site, false);
+    assert_eq!(site.ledger().finish_moves(3_600, NOW + DAYS).unwrap(), 1);
+    assert_eq!(site.ledger().confirm(&[failure], NOW + DAYS + 1).unwrap().mismatched, 1);
+    assert_eq!(site.load(&run, "10", NOW + 15).mismatched, 1);
+    site.sound();
+}
+
+#[test]
+fn after_an_approval_the_loads_of_the_version_before_are_looked_for_too() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, new) = (Run::new(1, "10"), Run::new(2, "10"));
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.load(&run, "10", NOW + 1);
+    site.ledger().ingest(&held(&new, "above-max-charge", true), NOW).unwrap();
+    site.ledger().approve(&[new.key.clone()], ADMIN, NOW + 2).unwrap();
+    assert_eq!(site.ledger().watched_since(NOW + 3).unwrap(), None, "there is no version before");
+    let mut grown = run.restated("12");
+    grown.facts.requeued = true;
+    assert_eq!(site.take(&[grown.clone()]).held, 1);
+    assert_eq!(site.ledger().watched_since(NOW + 3).unwrap(), None);
+    site.ledger().approve(&[grown.key.clone()], ADMIN, NOW + 4).unwrap();
+    assert_eq!(site.ledger().watched_since(NOW + 5).unwrap(), Some(NOW + 4));
+}
+
+#[test]
+fn what_is_refused_is_news_however_many_of_a_message_are() {
+    for refused in 1..=3 {
+        let Some(mut site) = Site::new() else { return };
+        let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+        site.take(&runs);
+        let leased = site.lease(NOW).unwrap();
+        let outcomes: Vec<RecordOutcome> = (1..=3)
+            .map(|number| match number <= refused {
+                true => RecordOutcome::Refused("no such user".into()),
+                false => RecordOutcome::Accepted,
+            })
+            .collect();
+        site.ledger().settle(leased.batch, &outcomes, "HTTP 200", NOW).unwrap();
+        site.sound();
+        assert_eq!(site.ledger().news().unwrap().refused, refused, "{refused}");
+        let history = site.ledger().history(&runs[0].key).unwrap();
+        assert!(history.last().unwrap().detail.ends_with("no such user"), "{history:?}");
+    }
+}
+
+#[test]
+fn what_happens_while_a_runner_reports_is_news_for_the_next() {
+    let Some(mut site) = Site::new() else { return };
+    let (one, other) = (Run::new(1, "10"), Run::new(2, "10"));
+    let text = |text: &str| {
+        let text = QuarantinedText {
+            reason: "columns".into(),
+            detail: "18 of 19".into(),
+            text: text.into(),
+            file: 0,
+            line: 1,
+        };
+        Chunk { quarantined: vec![text], ..chunk(&[]) }
+    };
+    site.ledger().ingest(&held(&one, "unknown-user", false), NOW).unwrap();
+    site.ledger().ingest(&text("a|b"), NOW).unwrap();
+    let first = site.ledger().news().unwrap();
+    assert_eq!((first.held, first.quarantined, first.is_empty()), (1, 1, false));
+    // Another runner, or another host.
+    site.ledger().ingest(&held(&other, "unknown-user", false), NOW).unwrap();
+    site.ledger().ingest(&text("c"), NOW).unwrap();
+    site.ledger().mark_reported(&first).unwrap();
+    let second = site.ledger().news().unwrap();
+    assert_eq!((second.held, second.quarantined), (1, 1));
+    site.ledger().mark_reported(&second).unwrap();
+    // Whoever was slower takes nothing back.
+    site.ledger().mark_reported(&first).unwrap();
+    assert!(site.ledger().news().unwrap().is_empty());
 }
