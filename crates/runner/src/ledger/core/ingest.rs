@@ -554,15 +554,15 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 wanted.facts = candidate.facts;
             }
         }
-        // What was held beside the row was this very source: it maps to the newest version now. Zero on its way to another
+        // What was held beside the row was this very source: it maps to the newest version now. Or the source says something
+        // newer, which is what the row has: approved later, what was asked before would undo it. Zero on its way to another
         // identity that is all that mapping wants now goes nowhere else.
         if row.on_hold
-            && self
-                .session
-                .store
-                .hold(&row.key)?
-                .is_some_and(|hold| hold.source_digest == candidate.source_digest || hold.reason == MOVING)
+            && self.session.store.hold(&row.key)?.is_some_and(|hold| {
+                refresh || hold.source_digest == candidate.source_digest || hold.reason == MOVING
+            })
         {
+            outdated::leave_question(self.session, &row.key, candidate.source_digest)?;
             self.release_hold(&mut row)?;
         }
         if row != before {

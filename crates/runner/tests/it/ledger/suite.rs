@@ -1220,3 +1220,20 @@ fn what_happens_while_a_runner_reports_is_news_for_the_next() {
     site.ledger().mark_reported(&first).unwrap();
     assert!(site.ledger().news().unwrap().is_empty());
 }
+
+#[test]
+fn a_question_about_what_the_source_has_taken_back_is_closed_also_where_the_charge_is_as_before() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    site.load(&run, "10", NOW + 1);
+    let mut grown = run.restated("12");
+    grown.facts.requeued = true;
+    assert_eq!(site.take(&[grown.clone()]).held, 1);
+    // It was no requeue after all: the record is what was sent.
+    let taken_back = Run { source: 9, ..run.clone() };
+    assert_eq!(site.take(&[taken_back.clone()]).unchanged, 1);
+    assert_eq!(site.ledger().totals().unwrap().held_total, 0, "approved, it would undo what the source says");
+    assert_eq!(site.take(&[run, grown, taken_back]), Ingested { outdated: 1, unchanged: 2, ..Ingested::default() });
+}
