@@ -74,7 +74,8 @@ fn row_of(record: &SentRecord, key: String, identity: Identity, chunk: i64, orig
             project: record.project.as_str().into(),
             charge: record.charge,
             digest: digest_of(key.as_bytes()),
-            facts: SourceFacts::default(),
+            // Nothing is known of the run itself; but how many digits were given, for when one takes this over.
+            facts: SourceFacts { elapsed: record.charge_places.into(), ..SourceFacts::default() },
             payload: None,
         }),
         source_digest: 0,
@@ -115,7 +116,8 @@ pub(in crate::ledger) fn retire<S: Store>(
 /// same after rounding to the digits given (and the project and user, where they are given); else what was sent.
 /// True in the second case.
 pub(in crate::ledger) fn taken_over(imported: &Wanted, offered: Wanted) -> (Wanted, bool) {
-    let charge = offered.charge.rounded(imported.charge.places()) == imported.charge;
+    let given = u8::try_from(imported.facts.elapsed).unwrap_or(u8::MAX);
+    let charge = offered.charge.rounded(given.max(imported.charge.places())) == imported.charge;
     let same = |sent: &str, offered: &str| sent.is_empty() || sent == offered;
     if charge && same(&imported.username, &offered.username) && same(&imported.project, &offered.project) {
         return (offered, false);

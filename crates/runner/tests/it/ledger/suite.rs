@@ -10,7 +10,7 @@ use runner::ledger::restate::COLLISION;
 use runner::ledger::{
     Adjustment, AdjustmentVerdict, BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested,
     LeaseRequest, LedgerError, List, Note, Progress, QuarantinedText, REFUNDS, RecordOutcome, Recovered,
-    Retry, Settled, Sighting, State, What, envelope_bytes,
+    Retry, SentRecord, Settled, Sighting, State, What, envelope_bytes,
 };
 
 #[test]
@@ -1107,4 +1107,36 @@ fn what_happens_while_a_runner_reports_is_news_for_the_next() {
     // Whoever was slower takes nothing back.
     site.ledger().mark_reported(&first).unwrap();
     assert!(site.ledger().news().unwrap().is_empty());
+}
+
+fn sent_before(run: &Run, charge: &str, charge_places: u8) -> SentRecord {
+    SentRecord {
+        usage_type: run.usage_type,
+        resource: run.resource.to_string(),
+        local_record_id: run.id.clone(),
+        submit: run.submit,
+        charge: charge.parse().unwrap(),
+        charge_places,
+        username: String::new(),
+        project: String::new(),
+        loaded_at: Some(NOW - 1_000),
+        line: 1,
+    }
+}
+
+#[test]
+fn an_imported_charge_is_compared_to_the_digits_that_were_given() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "12.4")).collect();
+    // A whole number may be a rounded one; `12.00` is 12. (It comes as 12: trailing zeros are no part of a number.)
+    let sent =
+        [sent_before(&runs[0], "12", 0), sent_before(&runs[1], "12.00", 2), sent_before(&runs[2], "12.4", 1)];
+    assert_eq!(site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW).unwrap().imported, 3);
+    assert_eq!(site.take(&runs).adopted, 3);
+    let drifted: Vec<bool> = runs
+        .iter()
+        .map(|run| site.ledger().find(&Find::Key(run.key.clone()), 1).unwrap().remove(0).drifted)
+        .collect();
+    assert_eq!(drifted, [false, true, false]);
+    assert_eq!(site.ledger().news().unwrap().drifted, 1);
 }
