@@ -17,6 +17,12 @@ pub(in crate::ledger) fn is_imported(key: &str) -> bool {
     key.starts_with(IMPORTED)
 }
 
+/// True where the ledger has any imported record, taken over or not.
+pub(in crate::ledger) fn any<S: Store>(session: &Session<'_, S>) -> Result<bool, S::Fail> {
+    let first = session.store.rows_after(None, IMPORTED, 1)?;
+    Ok(first.first().is_some_and(|row| is_imported(&row.key)))
+}
+
 /// Takes records over. One whose identity the ledger knows is left alone.
 pub(in crate::ledger) fn import<S: Store>(
     session: &mut Session<'_, S>,

@@ -43,6 +43,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         withheld: None,
         beside_known: false,
         refunds: None,
+        imports: None,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -155,6 +156,8 @@ struct Taking<'s, 'a, 'c, S> {
     beside_known: bool,
     /// True where anything was ever refunded, as far as was asked.
     refunds: Option<bool>,
+    /// True where anything was ever imported, as far as was asked.
+    imports: Option<bool>,
     report: Ingested,
 }
 
@@ -214,6 +217,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
         for incoming in group {
             if self.too_early(incoming.candidate)? {
+                return Ok(false);
+            }
+            // A zero charge of what another program sent is not nothing.
+            if incoming.candidate.only_if_sent && self.any_imports()? {
                 return Ok(false);
             }
         }
@@ -348,6 +355,9 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
         let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
         let decision = self.beware_of_refunds(decision, before.as_ref(), candidate)?;
+        if let Some(owner) = self.zero_of_imported(decision, before.as_ref(), candidate, &identity)? {
+            return self.adopt(before, candidate, digest, &owner);
+        }
         let Some(before) = before else {
             match decision {
                 Decision::Ignore => self.report.ignored += 1,
@@ -407,6 +417,29 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             State::Held => self.want(before, candidate, digest, Event::Released, "it maps now"),
             _ => self.want(before, candidate, digest, Event::Recorded, "wanted again"),
         }
+    }
+
+    fn any_imports(&mut self) -> Result<bool, S::Fail> {
+        match self.imports {
+            Some(any) => Ok(any),
+            None => Ok(*self.imports.insert(import::any(self.session)?)),
+        }
+    }
+
+    /// The imported record that a zero charge speaks of, where the run itself was never sent: another program charged it.
+    fn zero_of_imported(
+        &mut self,
+        decision: Decision,
+        row: Option<&Row>,
+        candidate: &Candidate,
+        identity: &Identity,
+    ) -> Result<Option<String>, S::Fail> {
+        let nothing = matches!(decision, Decision::Ignore | Decision::Zero);
+        if !nothing || !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
+            return Ok(None);
+        }
+        let owner = self.session.store.owner(candidate.usage_type, identity)?;
+        Ok(owner.filter(|owner| import::is_imported(owner)))
     }
 
     /// A person is asked before a run is charged less than was given back of it.
