@@ -130,6 +130,7 @@ pub fn each_record(table: impl Read, mut each: impl FnMut(SentRecord)) -> Result
             local_record_id: filled(id, "local_record_id")?,
             submit: time(&filled(submit, "submit_time")?, "submit_time")?,
             charge,
+            charge_places: places(&charge_text),
             username: optional(username).unwrap_or_default().to_owned(),
             project: optional(project).unwrap_or_default().to_owned(),
             loaded_at: optional(loaded).map(|text| time(text, "loaded_time")).transpose()?,
@@ -138,8 +139,22 @@ pub fn each_record(table: impl Read, mut each: impl FnMut(SentRecord)) -> Result
     }
 }
 
+/// Digits behind the point, as they are written.
+fn places(text: &str) -> u8 {
+    let behind = text.split_once('.').map_or("", |(_, behind)| behind);
+    let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+    u8::try_from(digits).unwrap_or(u8::MAX)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn digits_count_as_they_are_written() {
+        for (text, count) in [("12", 0), ("12.", 0), ("12.00", 2), ("0.50", 2), ("1.125", 3)] {
+            assert_eq!(places(text), count, "{text}");
+        }
+    }
+
     use super::*;
 
     fn fault(table: &str) -> String {

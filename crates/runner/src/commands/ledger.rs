@@ -291,6 +291,7 @@ async fn from_service(
                 local_record_id: loaded.local_record_id,
                 submit,
                 charge,
+                charge_places: loaded.charge_places,
                 username: String::new(),
                 project: String::new(),
                 loaded_at: loaded.loaded_time,

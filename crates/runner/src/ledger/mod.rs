@@ -862,6 +862,8 @@ pub struct SentRecord {
     pub submit: i64,
     /// The charge that was sent.
     pub charge: Decimal,
+    /// Digits behind its point as it was written: `12.00` has two, and is not 12.4 rounded.
+    pub charge_places: u8,
     /// AMIE login; empty where it is not known.
     pub username: String,
     /// AMIE project; empty where it is not known.

@@ -17,6 +17,12 @@ pub(in crate::ledger) fn is_imported(key: &str) -> bool {
     key.starts_with(IMPORTED)
 }
 
+/// True where the ledger has any imported record, taken over or not.
+pub(in crate::ledger) fn any<S: Store>(session: &Session<'_, S>) -> Result<bool, S::Fail> {
+    let first = session.store.rows_after(None, IMPORTED, 1)?;
+    Ok(first.first().is_some_and(|row| is_imported(&row.key)))
+}
+
 /// Takes records over. One whose identity the ledger knows is left alone.
 pub(in crate::ledger) fn import<S: Store>(
     session: &mut Session<'_, S>,
@@ -74,7 +80,8 @@ fn row_of(record: &SentRecord, key: String, identity: Identity, chunk: i64, orig
             project: record.project.as_str().into(),
             charge: record.charge,
             digest: digest_of(key.as_bytes()),
-            facts: SourceFacts::default(),
+            // Nothing is known of the run itself; but how many digits were given, for when one takes this over.
+            facts: SourceFacts { elapsed: record.charge_places.into(), ..SourceFacts::default() },
             payload: None,
         }),
         source_digest: 0,
@@ -115,7 +122,8 @@ pub(in crate::ledger) fn retire<S: Store>(
 /// same after rounding to the digits given (and the project and user, where they are given); else what was sent.
 /// True in the second case.
 pub(in crate::ledger) fn taken_over(imported: &Wanted, offered: Wanted) -> (Wanted, bool) {
-    let charge = offered.charge.rounded(imported.charge.places()) == imported.charge;
+    let given = u8::try_from(imported.facts.elapsed).unwrap_or(u8::MAX);
+    let charge = offered.charge.rounded(given.max(imported.charge.places())) == imported.charge;
     let same = |sent: &str, offered: &str| sent.is_empty() || sent == offered;
     if charge && same(&imported.username, &offered.username) && same(&imported.project, &offered.project) {
         return (offered, false);

@@ -44,6 +44,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         go_live: HashMap::new(),
         withheld: None,
         refunds: None,
+        imports: None,
         report: Ingested::default(),
     };
     taking.records()?;
@@ -165,6 +166,8 @@ struct Taking<'s, 'a, 'c, S> {
     withheld: Option<i64>,
     /// True where anything was ever refunded, as far as was asked.
     refunds: Option<bool>,
+    /// True where anything was ever imported, as far as was asked.
+    imports: Option<bool>,
     report: Ingested,
 }
 
@@ -210,6 +213,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             before = Some(&candidate.key);
             match standing {
                 _ if self.too_early(candidate)? => others.push(*incoming),
+                // A zero charge of what another program sent is not nothing.
+                Standing::New if candidate.only_if_sent && self.any_imports()? => others.push(*incoming),
                 Standing::Same => self.report.unchanged += 1,
                 Standing::New if !second => new.push(*incoming),
                 Standing::New | Standing::Beside | Standing::Other => others.push(*incoming),
@@ -352,6 +357,9 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
         let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
         let decision = self.beware_of_refunds(decision, before.as_ref(), candidate)?;
+        if let Some(owner) = self.zero_of_imported(decision, before.as_ref(), candidate, &identity)? {
+            return self.adopt(before, candidate, digest, &owner);
+        }
         let Some(before) = before else {
             match decision {
                 Decision::Ignore => self.report.ignored += 1,
@@ -413,6 +421,29 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             State::Held => self.want(before, candidate, digest, Event::Released, "it maps now"),
             _ => self.want(before, candidate, digest, Event::Recorded, "wanted again"),
         }
+    }
+
+    fn any_imports(&mut self) -> Result<bool, S::Fail> {
+        match self.imports {
+            Some(any) => Ok(any),
+            None => Ok(*self.imports.insert(import::any(self.session)?)),
+        }
+    }
+
+    /// The imported record that a zero charge speaks of, where the run itself was never sent: another program charged it.
+    fn zero_of_imported(
+        &mut self,
+        decision: Decision,
+        row: Option<&Row>,
+        candidate: &Candidate,
+        identity: &Identity,
+    ) -> Result<Option<String>, S::Fail> {
+        let nothing = matches!(decision, Decision::Ignore | Decision::Zero);
+        if !nothing || !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
+            return Ok(None);
+        }
+        let owner = self.session.store.owner(candidate.usage_type, identity)?;
+        Ok(owner.filter(|owner| import::is_imported(owner)))
     }
 
     /// A person is asked before a run is charged less than was given back of it.

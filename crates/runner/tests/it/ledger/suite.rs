@@ -1235,5 +1235,62 @@ fn a_question_about_what_the_source_has_taken_back_is_closed_also_where_the_char
     let taken_back = Run { source: 9, ..run.clone() };
     assert_eq!(site.take(&[taken_back.clone()]).unchanged, 1);
     assert_eq!(site.ledger().totals().unwrap().held_total, 0, "approved, it would undo what the source says");
-    assert_eq!(site.take(&[run, grown, taken_back]), Ingested { outdated: 1, unchanged: 2, ..Ingested::default() });
+    assert_eq!(
+        site.take(&[run, grown, taken_back]),
+        Ingested { outdated: 1, unchanged: 2, ..Ingested::default() }
+    );
+}
+
+fn sent_before(run: &Run, charge: &str, charge_places: u8) -> SentRecord {
+    SentRecord {
+        usage_type: run.usage_type,
+        resource: run.resource.to_string(),
+        local_record_id: run.id.clone(),
+        submit: run.submit,
+        charge: charge.parse().unwrap(),
+        charge_places,
+        username: String::new(),
+        project: String::new(),
+        loaded_at: Some(NOW - 1_000),
+        line: 1,
+    }
+}
+
+#[test]
+fn an_imported_charge_is_compared_to_the_digits_that_were_given() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "12.4")).collect();
+    // A whole number may be a rounded one; `12.00` is 12. (It comes as 12: trailing zeros are no part of a number.)
+    let sent =
+        [sent_before(&runs[0], "12", 0), sent_before(&runs[1], "12.00", 2), sent_before(&runs[2], "12.4", 1)];
+    assert_eq!(site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW).unwrap().imported, 3);
+    assert_eq!(site.take(&runs).adopted, 3);
+    let drifted: Vec<bool> = runs
+        .iter()
+        .map(|run| site.ledger().find(&Find::Key(run.key.clone()), 1).unwrap().remove(0).drifted)
+        .collect();
+    assert_eq!(drifted, [false, true, false]);
+    assert_eq!(site.ledger().news().unwrap().drifted, 1);
+}
+
+#[test]
+fn a_run_of_zero_charge_takes_over_what_was_sent_of_it_and_is_said() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "0")).collect();
+    let others: Vec<Run> = (5..=8).map(|number| Run::new(number, "1")).collect();
+    site.ledger().ingest(&held(&runs[2], "unknown-project", false), NOW).unwrap();
+    let sent = [sent_before(&runs[0], "5", 0), sent_before(&runs[1], "0", 0), sent_before(&runs[2], "7", 0)];
+    assert_eq!(site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW).unwrap().imported, 3);
+    let night: Vec<Run> = runs.iter().chain(&others).cloned().collect();
+    assert_eq!(site.take(&night), Ingested { adopted: 3, ignored: 1, inserted: 4, ..Ingested::default() });
+    assert_eq!(site.ledger().news().unwrap().drifted, 2, "charged, and should not have been");
+    let report = site.take(&night);
+    assert_eq!((report.drifted, report.unchanged, report.ignored), (2, 5, 1));
+    // A person has it put right.
+    let report = site.ledger().restate(&chunk(&runs), ADMIN, NOW + 1).unwrap();
+    assert_eq!((report.restated, report.unchanged, report.ignored), (2, 1, 1));
+    site.sound();
+    let zeros = site.lease(NOW + 2).unwrap().records;
+    assert_eq!(zeros.len(), 6);
+    assert_eq!(zeros[0].payload, runs[0].payload().into_bytes());
 }
