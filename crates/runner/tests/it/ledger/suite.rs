@@ -770,6 +770,7 @@ fn what_a_restored_ledger_might_have_sent_waits_for_a_person() {
         local_record_id: imported.id.clone(),
         submit: imported.submit,
         charge: imported.charge,
+        charge_places: imported.charge.places(),
         username: String::new(),
         project: String::new(),
         loaded_at: None,
