@@ -6,7 +6,7 @@
 use crate::clock;
 use crate::config::Api;
 use crate::crash;
-use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError};
+use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError, Settled};
 use amie_usage::{Cancel, Client, Delivery, Limits, RetryBudget, Stop, UsageType, deliver};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -30,6 +30,8 @@ pub struct Submission {
     pub stop_reason: Option<String>,
     /// True where a signal asked to stop.
     pub interrupted: bool,
+    /// What else people should know.
+    pub remarks: Vec<String>,
 }
 
 impl Submission {
@@ -45,6 +47,7 @@ impl Submission {
             self.stop_reason = other.stop_reason;
         }
         self.interrupted |= other.interrupted;
+        self.remarks.extend(other.remarks);
     }
 }
 
@@ -148,7 +151,10 @@ impl Round {
         delivery: Delivery,
     ) -> Result<(), LedgerError> {
         let note = delivery.stop_reason.clone().unwrap_or_else(|| format!("{} POST(s)", delivery.posts));
-        let settled = ledger.settle(batch, &delivery.outcomes, &note, clock::now())?;
+        let settled = match ledger.settle(batch, &delivery.outcomes, &note, clock::now()) {
+            Err(LedgerError::SettledBefore(_)) => self.taken_over(batch, delivery.outcomes.len() as u64),
+            settled => settled?,
+        };
         self.sum.accepted += settled.accepted;
         self.sum.refused += settled.rejected;
         self.sum.unknown += settled.unknown;
@@ -162,5 +168,15 @@ impl Round {
             self.sum.stop_reason = delivery.stop_reason;
         }
         Ok(())
+    }
+
+    /// Another runner has settled this batch: what is answered now changes nothing any more, and the others go on.
+    fn taken_over(&mut self, BatchId(batch): BatchId, records: u64) -> Settled {
+        self.sum.unknown += records;
+        self.sum.remarks.push(format!(
+            "another runner took batch {batch} over, since its lease had ended before it was answered (was this host \
+             suspended?): the answer for its {records} record(s) is not noted, and that runner sees to them"
+        ));
+        Settled::default()
     }
 }
