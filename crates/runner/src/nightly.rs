@@ -188,7 +188,10 @@ fn finish_moves(ledger: &mut dyn Ledger) -> Result<u64, LedgerError> {
 }
 
 /// Maps runs again that were held under other rules or tables, and whose input was not read again tonight.
-fn retry_holds(config: &Config, ledger: &mut dyn Ledger) -> Result<Ingested, LedgerError> {
+///
+/// # Errors
+/// Where the ledger fails.
+pub fn retry_holds(config: &Config, ledger: &mut dyn Ledger) -> Result<Ingested, LedgerError> {
     let mut sum = Ingested::default();
     for source in &config.sources {
         let digest = engine::rules_digest(config, source);

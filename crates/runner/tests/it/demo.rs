@@ -247,3 +247,20 @@ fn charges_in_the_summary_are_the_sums_of_the_records() {
         assert_eq!(sum(resource).to_string(), charge.as_str().unwrap(), "{resource}");
     }
 }
+
+#[test]
+fn a_dry_run_shows_what_maps_now_also_where_its_input_is_gone() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    site.run(&["run", "--wait", "20"]);
+    std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt")).unwrap();
+    site.write("projects.csv", &format!("{}nosuchacct,TG-NEW000001\n", site.read("projects.csv")));
+    let dry = site.run(&["run", "--dry-run"]);
+    let shown: Vec<Value> = dry.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(shown.len(), 1, "{}{}", dry.stdout, dry.stderr);
+    assert_eq!(shown[0]["Records"][0]["LocalRecordID"], "39");
+    let before = service.state().loaded.len();
+    site.run(&["run", "--wait", "20"]);
+    assert_eq!(service.state().loaded.len(), before + 1);
+}
