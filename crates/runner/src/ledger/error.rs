@@ -50,6 +50,17 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
+    /// The ledger was moved away from its log.
+    #[error(
+        "{log}: this write-ahead log belongs to a ledger that is not beside it, and holds what was changed last: put the \
+         ledger back beside it as {path}; to begin a new one, move the log and its -shm away", log = log.display(), path = path.display()
+    )]
+    LogAlone {
+        /// Where the ledger was.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
     /// Locks and write-ahead logs are not safe there.
     #[error(
         "{path}: the ledger is on a {kind} file system, where locks and durable writes cannot be relied on; move it \
@@ -88,7 +99,10 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The file is damaged.
-    #[error("{path}: the ledger file is damaged ({detail}); stop, keep the file, and restore a backup")]
+    #[error(
+        "{path}: the ledger file is damaged ({detail}); stop, keep the file, and restore a backup; a SQLite file is \
+         moved away together with its -wal and -shm, for a log that belongs to another file would damage the backup"
+    )]
     Corrupt {
         /// The ledger.
         path: PathBuf,
