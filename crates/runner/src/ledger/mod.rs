@@ -451,7 +451,8 @@ pub trait Ledger: Send {
     /// Where the key has no waived hold.
     fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError>;
 
-    /// Closes quarantined texts that a person has looked at. Answers how many were open.
+    /// Closes quarantined texts that a person has looked at, for good; or, for the reason [`NOT_THERE_ANY_MORE`], until they are
+    /// seen again. Answers how many were open.
     ///
     /// # Errors
     /// Where the store fails.
@@ -654,6 +655,10 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn verify(&self) -> Result<Vec<Fault>, LedgerError>;
 }
+
+/// Why [`close_quarantine`](Ledger::close_quarantine) closes a text that is in its file no more. Such a text is a new question
+/// when it is seen again: only what a person dismissed stays closed.
+pub const NOT_THERE_ANY_MORE: &str = "its file was read again, and does not have it any more";
 
 /// Keys of adjustments begin so.
 pub const ADJUSTMENTS: &str = "adjust/";
@@ -908,7 +913,7 @@ pub struct Ingested {
     pub adopted: u64,
     /// Recorded and not to be sent: they ended before their resource's go-live.
     pub withheld: u64,
-    /// Texts quarantined for the first time.
+    /// Texts quarantined for the first time, or again after they were closed because they were there no more.
     pub quarantined: u64,
     /// Texts that were quarantined before.
     pub quarantined_again: u64,

@@ -9,8 +9,8 @@ use amie_usage::UsageType;
 use runner::ledger::restate::{COLLISION, RESTORED};
 use runner::ledger::{
     BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested, LeaseRequest, LedgerError, List,
-    Note, Progress, QuarantinedText, RecordOutcome, Recovered, Restored, Retry, SentRecord, Settled,
-    Sighting, State, What, envelope_bytes,
+    NOT_THERE_ANY_MORE, Note, Person, Progress, QuarantinedText, RecordOutcome, Recovered, Restored, Retry,
+    SentRecord, Settled, Sighting, State, What, envelope_bytes,
 };
 
 #[test]
@@ -547,6 +547,39 @@ fn quarantined_texts_are_counted_once() {
     assert_eq!((open[0].text.as_slice(), open[1].last_seen), (b"a|b".as_slice(), NOW + 1));
     assert_eq!(site.ledger().close_quarantine(&[open[0].id, open[0].id], ADMIN, NOW).unwrap(), 1);
     assert_eq!(site.ledger().totals().unwrap().quarantined_open, 2);
+}
+
+#[test]
+fn a_text_that_was_there_no_more_is_a_new_question_when_it_is_seen_again() {
+    let Some(mut site) = Site::new() else { return };
+    let text = |text: &str, file| QuarantinedText {
+        reason: "columns".into(),
+        detail: "18 of 19".into(),
+        text: text.into(),
+        file,
+        line: 3,
+    };
+    let both = |file| Chunk {
+        files: vec!["a.txt".into(), "b.txt".into()],
+        quarantined: vec![text("dismissed", file), text("gone", file)],
+        ..chunk(&[])
+    };
+    site.ledger().ingest(&both(0), NOW).unwrap();
+    site.ledger().mark_reported().unwrap();
+    let ids: Vec<i64> = site.ledger().quarantined(0, 10).unwrap().iter().map(|text| text.id).collect();
+    let gone = Person { why: NOT_THERE_ANY_MORE, ..ADMIN };
+    site.ledger().close_quarantine(&ids[..1], ADMIN, NOW).unwrap();
+    site.ledger().close_quarantine(&ids[1..], gone, NOW).unwrap();
+    let again = site.ledger().ingest(&both(1), NOW + 1).unwrap();
+    assert_eq!((again.quarantined, again.quarantined_again), (1, 1));
+    let open = site.ledger().quarantined(0, 10).unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].text.as_slice(), open[0].file.as_str()), (b"gone".as_slice(), "b.txt"));
+    assert_eq!(site.ledger().news().unwrap().quarantined, 1);
+    let more = site.ledger().ingest(&both(1), NOW + 2).unwrap();
+    assert_eq!((more.quarantined, more.quarantined_again), (0, 2));
+    assert_eq!(site.ledger().quarantined(0, 10).unwrap()[0].id, open[0].id);
+    site.sound();
 }
 
 #[test]
