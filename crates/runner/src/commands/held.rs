@@ -81,15 +81,13 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
             let (by, why) = super::decision(&decide.decision)?;
             let person = Person { by: &by, why: &why };
             let mut ledger = super::writer(config)?;
-            for key in &decide.keys {
-                match outcome {
-                    Found::Arrived => ledger.resolve_unknown(key, true, person, now),
-                    Found::Missing => ledger.resolve_unknown(key, false, person, now),
-                    Found::Loaded => ledger.resolve_accepted(key, true, person, now),
-                    Found::Lost => ledger.resolve_accepted(key, false, person, now),
-                }?;
-            }
-            println!("{} settled", decide.keys.len());
+            let settled = match outcome {
+                Found::Arrived => ledger.resolve_unknown(&decide.keys, true, person, now),
+                Found::Missing => ledger.resolve_unknown(&decide.keys, false, person, now),
+                Found::Loaded => ledger.resolve_accepted(&decide.keys, true, person, now),
+                Found::Lost => ledger.resolve_accepted(&decide.keys, false, person, now),
+            }?;
+            println!("{settled} settled");
             Ok(Exit::Well)
         }
     }

@@ -134,22 +134,22 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn resolve_unknown(
         &mut self,
-        key: &str,
+        keys: &[String],
         arrived: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError> {
-        self.change(|session| people::resolve_unknown(session, key, arrived, person, now))
+    ) -> Result<u64, LedgerError> {
+        self.change(|session| people::resolve_unknown(session, keys, arrived, person, now))
     }
 
     fn resolve_accepted(
         &mut self,
-        key: &str,
+        keys: &[String],
         loaded: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError> {
-        self.change(|session| people::resolve_accepted(session, key, loaded, person, now))
+    ) -> Result<u64, LedgerError> {
+        self.change(|session| people::resolve_accepted(session, keys, loaded, person, now))
     }
 
     fn finish_moves(&mut self, quiet_seconds: u32, now: i64) -> Result<u64, LedgerError> {

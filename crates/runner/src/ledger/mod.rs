@@ -365,30 +365,30 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn confirm(&mut self, sightings: &[Sighting], now: i64) -> Result<Confirmed, LedgerError>;
 
-    /// A person says whether a record of unknown fate arrived.
+    /// A person says whether records of unknown fate arrived. Answers how many.
     ///
     /// # Errors
-    /// Where there is no such row or its fate is not unknown.
+    /// Where a key has no row, or one whose fate is not unknown; then nothing changes.
     fn resolve_unknown(
         &mut self,
-        key: &str,
+        keys: &[String],
         arrived: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<u64, LedgerError>;
 
-    /// A person says whether a record that the service took was loaded, or lost and to be sent again, where the service
-    /// itself does not say so. A record of unknown fate can be said to be loaded, too.
+    /// A person says whether records that the service took were loaded, or lost and to be sent again, where the service
+    /// itself does not say so. A record of unknown fate can be said to be loaded, too. Answers how many.
     ///
     /// # Errors
-    /// Where there is no such row, or it is not awaited.
+    /// Where a key has no row, or one that is not awaited; then nothing changes.
     fn resolve_accepted(
         &mut self,
-        key: &str,
+        keys: &[String],
         loaded: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<u64, LedgerError>;
 
     /// Lets records on their way to another identity go on where zero under the old one is loaded, or was accepted
     /// `quiet_seconds` ago. Answers how many became pending under the new one.

@@ -210,3 +210,24 @@ fn what_the_service_took_and_never_showed_is_settled_by_a_person() {
     let status: Value = serde_json::from_str(&site.run(&["status", "--json"]).stdout).unwrap();
     assert_eq!(status["totals"]["accepted"], 0);
 }
+
+#[test]
+fn records_are_settled_all_or_none() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    service.sandbox().inject("status:404@loaded".parse().unwrap());
+    site.run(&["run", "--source", "slurm"]);
+    let (first, second) = ("slurm/testhpc/0000000001/1795427125", "slurm/testhpc/0000000002/1795427125");
+    let loaded = || site.run(&["status", "--json"]).stdout;
+    let before = loaded();
+    for last in ["nobody", first] {
+        let keys = ["held", "settle", first, second, last];
+        let said = site.run(&[&keys[..], &["--outcome", "loaded", "--reason", "seen in the books"]].concat());
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{}", said.stderr);
+        assert_eq!(loaded(), before, "{last}: {}", said.stderr);
+    }
+    let said =
+        site.run(&["held", "settle", first, second, "--outcome", "loaded", "--reason", "seen in the books"]);
+    assert_eq!((said.status, said.stdout.as_str()), (0, "2 settled\n"), "{}", said.stderr);
+}

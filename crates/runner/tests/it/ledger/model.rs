@@ -332,7 +332,7 @@ impl World {
             let rows = self.site.ledger().find(&Find::Key(key.clone()), 1).unwrap();
             if rows.first().is_some_and(|row| row.state == State::Unknown) {
                 let queued = self.service.queue.iter().any(|(queued, _)| *queued == run);
-                self.site.ledger().resolve_unknown(&key, queued, ADMIN, now).unwrap();
+                self.site.ledger().resolve_unknown(&[key], queued, ADMIN, now).unwrap();
             }
         }
     }

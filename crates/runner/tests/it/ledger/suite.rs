@@ -107,14 +107,14 @@ fn storage_of_unknown_fate_waits_for_a_sighting_or_a_person() {
         assert_eq!(site.ledger().groups(List::Unknown, 1).unwrap()[0].count, 3);
 
         assert_eq!(site.load(&runs[0], "10", NOW + 5).loaded, 1);
-        site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6).unwrap();
-        site.ledger().resolve_unknown(&runs[2].key, false, ADMIN, NOW + 6).unwrap();
+        site.ledger().resolve_unknown(&[runs[1].key.clone()], true, ADMIN, NOW + 6).unwrap();
+        site.ledger().resolve_unknown(&[runs[2].key.clone()], false, ADMIN, NOW + 6).unwrap();
         site.sound();
         let states: Vec<State> = runs.iter().map(|run| site.state(run)).collect();
         assert_eq!(states, [State::Loaded, State::Accepted, State::Pending]);
         let leased = site.ledger().lease(&request).unwrap().unwrap();
         assert_eq!(leased.records.len(), 1);
-        let twice = site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6);
+        let twice = site.ledger().resolve_unknown(&[runs[1].key.clone()], true, ADMIN, NOW + 6);
         assert!(matches!(twice, Err(LedgerError::Illegal { .. })));
         let history = site.ledger().history(&runs[1].key).unwrap();
         assert_eq!(history.last().unwrap().by.as_deref(), Some("root"));
