@@ -344,6 +344,27 @@ fn rules_and_mapping_never_reprice_silently() {
 }
 
 #[test]
+fn rules_that_go_back_and_change_again_are_news_again() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let priced = Run { charge: "11".parse().unwrap(), ..run.clone() };
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let first = Ingested { drifted: 1, drifted_first: 1, ..Ingested::default() };
+    assert_eq!(site.take(&[priced.clone()]), first);
+    site.ledger().mark_reported().unwrap();
+    assert_eq!(site.take(&[priced.clone()]), Ingested { drifted: 1, ..Ingested::default() });
+    for _ in 0..2 {
+        assert_eq!(site.take(&[run.clone()]), Ingested { unchanged: 1, ..Ingested::default() });
+    }
+    assert!(site.ledger().news().unwrap().is_empty());
+    assert!(!site.ledger().find(&Find::Key(run.key.clone()), 1).unwrap()[0].drifted);
+    assert_eq!(site.take(&[priced]), first);
+    assert_eq!(site.ledger().news().unwrap().drifted, 1);
+    assert_eq!(site.words(&run), ["recorded", "leased", "accepted", "drifted", "drifted"]);
+}
+
+#[test]
 fn another_source_digest_with_the_same_payload_does_not_open_a_back_door_for_repricing() {
     let Some(mut site) = Site::new() else { return };
     let run = Run::new(1, "10");
