@@ -1,6 +1,6 @@
 //! What needs a person, gathered from the ledger: one item a reason, with examples and what to do.
 
-use crate::ledger::{Ledger, LedgerError, List};
+use crate::ledger::{ADJUSTMENTS, Ledger, LedgerError, List};
 use serde::Serialize;
 
 /// Things with one reason that wait for a person.
@@ -50,9 +50,10 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
     ];
     for (list, kind, advice) in troubled {
         for group in ledger.groups(list, examples)? {
+            let given_up = group.examples.iter().any(|key| key.starts_with(ADJUSTMENTS)) && kind != "unknown";
             items.push(Item {
                 kind,
-                advice: advice.to_owned(),
+                advice: format!("{advice}{}", if given_up { WITHDRAW } else { "" }),
                 examples: group
                     .examples
                     .iter()
@@ -91,6 +92,7 @@ const REJECTED: &str = "the service refused them: put right what it names (a use
      then `amie-runner held retry KEY --reason '...'`";
 const FAILED: &str = "the service took them and could not load them: ask it about the allocation that it names, \
      then `amie-runner failed retry --error '...' --reason '...'`";
+const WITHDRAW: &str = "; or give an adjustment up: `amie-runner adjust --withdraw KEY --reason '...'`";
 const UNKNOWN: &str = "they may have arrived: compute records are sent again by the next run (the same bytes overwrite); \
      settle others by `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
 const QUARANTINED: &str =

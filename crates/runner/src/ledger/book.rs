@@ -177,6 +177,10 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::retry(session, which, person, now))
     }
 
+    fn withdraw(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+        self.change(|session| adjust::withdraw(session, keys, person, now))
+    }
+
     fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
         self.change(|session| people::approve(session, keys, person, now))
     }

@@ -209,6 +209,14 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: String,
     },
+    /// An adjustment that cannot be given up.
+    #[error("\"{key}\" cannot be withdrawn: {why}")]
+    CannotWithdraw {
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
+    },
     /// A sum of charges beyond 38 digits.
     #[error("a sum of charges has more than 38 digits")]
     ChargeOverflow,

@@ -421,6 +421,13 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
+    /// Gives up adjustments that the service refused or could not load: they are not sent again, and count against no charge.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// Where a key has no row, one that is no adjustment, or one that the service may hold; then nothing changes.
+    fn withdraw(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+
     /// Makes rejected or failed rows pending again, as they are. Answers how many.
     ///
     /// # Errors
