@@ -131,7 +131,7 @@ fn hold_advice(reason: &str) -> &'static str {
             "they may have been sent before the ledger was put back from a backup: look at the service; then `amie-runner held waive --all --reason-code restored --reason '...'` where it has them, or approve"
         }
         "moving" => {
-            "nobody is needed: zero was sent under the old identity, and the charge follows under the new one when that is loaded"
+            "zero was sent under the old identity, and the charge follows by itself under the new one when that is loaded. Where the zero is refused or failed: `amie-runner held retry KEY --reason '...'` when what the service names is put right, or put the mapping back and `amie-runner restate` its period"
         }
         "inconsistent" | "ambiguous-time" | "unknown-state" | "ended-twice" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"

@@ -198,7 +198,8 @@ pub enum LedgerError {
     /// A record on its way to another identity, which nobody can approve or waive.
     #[error(
         "\"{0}\" is on its way from one identity to another: zero was sent under the old one, and the charge follows \
-         under the new one when that is settled. It needs nobody; to charge it otherwise, restate its period again"
+         under the new one when that is settled, by itself. Where the zero was refused or could not be loaded, put right what the \
+         service names, then `amie-runner held retry KEY`; to charge it otherwise, restate its period again"
     )]
     Moving(String),
     /// An adjustment that cannot be taken in.
