@@ -335,7 +335,8 @@ impl Transactions for SqliteStore {
     }
 
     fn self_check(&self) -> Result<Vec<String>, Fail> {
-        let mut statement = self.connection.prepare("PRAGMA quick_check(20)")?;
+        // Not `quick_check`, which does not look whether each row is in its indexes: one that an index has lost is never sent.
+        let mut statement = self.connection.prepare("PRAGMA integrity_check(20)")?;
         let found = statement.query_map([], |row| row.get(0))?;
         let mut lines: Vec<String> = found.collect::<Result<_, _>>()?;
         lines.retain(|line| line != "ok");
