@@ -311,6 +311,8 @@ pub(crate) struct Held {
 pub(crate) enum HeldAction {
     /// Close holds for good: these runs are not reported.
     Waive(Choice),
+    /// Take waivers back: these runs are asked about again.
+    Reopen(Decide),
     /// Send runs that a brake held, or changes that looked false.
     Approve(Choice),
     /// Send rejected or failed records again as they are.

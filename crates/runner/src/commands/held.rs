@@ -70,6 +70,13 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
         HeldAction::Approve(choice) => {
             choose(choice, config, "approved", |ledger, keys, person| ledger.approve(keys, person, now))
         }
+        HeldAction::Reopen(decide) => {
+            let (by, why) = super::decision(&decide.decision)?;
+            let person = Person { by: &by, why: &why };
+            let done = super::writer(config)?.reopen_holds(&decide.keys, person, now)?;
+            println!("{done} open again");
+            Ok(Exit::Well)
+        }
         HeldAction::Retry(decide) => {
             let (by, why) = super::decision(&decide.decision)?;
             let person = Person { by: &by, why: &why };

@@ -195,8 +195,8 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::close_holds(session, keys, end, person, now))
     }
 
-    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError> {
-        self.change(|session| people::reopen_hold(session, key, person, now))
+    fn reopen_holds(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+        self.change(|session| people::reopen_holds(session, keys, person, now))
     }
 
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {

@@ -18,7 +18,7 @@
 //! Every arrow, also those that a person makes, is one arm of [`State::next`]; any other pair of state and event is
 //! an error that changes nothing. Who moves a row: `ingest` (held, pending, superseded, and the newest version of any
 //! row), `lease` (onto the wire), `settle` and `recover` (off the wire), `confirm` (what the service shows), and people
-//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`, `resolve_accepted`, `adjust`, `accept_restored`),
+//! (`approve`, `close_holds`, `reopen_holds`, `retry`, `withdraw`, `resolve_unknown`, `resolve_accepted`, `adjust`, `accept_restored`),
 //! `brake_night` and `finish_moves`. Nobody else.
 //!
 //! # Versions
@@ -452,11 +452,11 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
-    /// Takes back a waiver.
+    /// Takes back waivers. Answers how many.
     ///
     /// # Errors
-    /// Where the key has no waived hold.
-    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError>;
+    /// Where a key has no waived hold; then nothing changes.
+    fn reopen_holds(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
 
     /// Closes quarantined texts that a person has looked at, for good; or, for the reason [`NOT_THERE_ANY_MORE`], until they are
     /// seen again. Answers how many were open.

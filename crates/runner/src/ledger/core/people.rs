@@ -174,25 +174,29 @@ pub(in crate::ledger) fn close_holds<S: Store>(
     Ok(keys.len() as u64)
 }
 
-pub(in crate::ledger) fn reopen_hold<S: Store>(
+pub(in crate::ledger) fn reopen_holds<S: Store>(
     session: &mut Session<'_, S>,
-    key: &str,
+    keys: &[String],
     person: Person<'_>,
     now: i64,
-) -> Result<(), S::Fail> {
-    if !session.store.unwaive(key)? {
-        return Err(LedgerError::NoSuchHold { key: key.to_owned(), wanted: "waived" }.into());
+) -> Result<u64, S::Fail> {
+    ahead(session, keys)?;
+    for key in keys {
+        if !session.store.unwaive(key)? {
+            return Err(LedgerError::NoSuchHold { key: key.clone(), wanted: "waived" }.into());
+        }
+        let before = session.existing(key)?;
+        let mut row = Row { on_hold: true, ..before.clone() };
+        let what = if row.state == State::Superseded {
+            row.step(Event::Held).map_err(illegal(key))?;
+            What::Moved(Event::Held)
+        } else {
+            What::Noted(Note::HoldOpened)
+        };
+        session.save(Some(&before), &row)?;
+        note(session, &row, what, person, None, now)?;
     }
-    let before = session.existing(key)?;
-    let mut row = Row { on_hold: true, ..before.clone() };
-    let what = if row.state == State::Superseded {
-        row.step(Event::Held).map_err(illegal(key))?;
-        What::Moved(Event::Held)
-    } else {
-        What::Noted(Note::HoldOpened)
-    };
-    session.save(Some(&before), &row)?;
-    note(session, &row, what, person, None, now)
+    Ok(keys.len() as u64)
 }
 
 pub(in crate::ledger) fn close_quarantine<S: Store>(

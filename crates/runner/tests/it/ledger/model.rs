@@ -211,7 +211,7 @@ impl World {
                 self.site.ledger().close_holds(&keys, HoldEnd::Waived, ADMIN, now).unwrap();
                 self.site.sound();
                 for key in &keys {
-                    self.site.ledger().reopen_hold(key, ADMIN, now).unwrap();
+                    self.site.ledger().reopen_holds(&[key.clone()], ADMIN, now).unwrap();
                 }
             }
             Action::Lease { storage, records } => {

@@ -492,10 +492,10 @@ fn a_waiver_stays_while_reason_and_source_stay() {
     site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
     assert_eq!(site.ledger().ingest(&held(&other, "unknown-project", false), NOW).unwrap().held, 1);
     site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
-    site.ledger().reopen_hold(&run.key, ADMIN, NOW).unwrap();
+    site.ledger().reopen_holds(&[run.key.clone()], ADMIN, NOW).unwrap();
     site.sound();
     assert_eq!(site.state(&run), State::Held);
-    let none = site.ledger().reopen_hold(&run.key, ADMIN, NOW);
+    let none = site.ledger().reopen_holds(&[run.key.clone()], ADMIN, NOW);
     assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
     let none = site.ledger().close_holds(&["nobody".to_owned()], HoldEnd::Waived, ADMIN, NOW);
     assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
@@ -843,6 +843,29 @@ fn what_a_restored_ledger_might_have_sent_waits_for_a_person() {
         Some(NOW + 9 - 14 * 86_400),
         "what was restated since is looked for"
     );
+}
+
+#[test]
+fn imported_records_whose_names_have_slashes_are_each_kept() {
+    let Some(mut site) = Site::new() else { return };
+    let sent = |resource: &str, id: &str| SentRecord {
+        usage_type: UsageType::Compute,
+        resource: resource.into(),
+        local_record_id: id.into(),
+        submit: 5,
+        charge: "1".parse().unwrap(),
+        username: String::new(),
+        project: String::new(),
+        loaded_at: None,
+        line: 1,
+    };
+    let records = [sent("x", "y/z"), sent("x/y", "z"), sent("x%2Fy", "z"), sent("plain", "7")];
+    let done = site.ledger().import_sent(&records, "a table", ADMIN, NOW).unwrap();
+    assert_eq!((done.imported, done.known), (4, 0));
+    let again = site.ledger().import_sent(&records, "a table", ADMIN, NOW).unwrap();
+    assert_eq!((again.imported, again.known), (0, 4));
+    assert_eq!(site.ledger().find(&Find::Key("imported/Compute/plain/7/5".into()), 1).unwrap().len(), 1);
+    site.sound();
 }
 
 #[test]
