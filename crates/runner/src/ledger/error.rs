@@ -159,13 +159,22 @@ pub enum LedgerError {
     #[error("this chunk cannot be taken in: {0}")]
     BadChunk(String),
     /// No such batch.
-    #[error("there is no batch {0}")]
+    #[error(
+        "there is no batch {0}: this answer belongs to another ledger; nothing was changed, and what was on the wire is \
+         taken for unknown by the next run"
+    )]
     NoSuchBatch(i64),
     /// The batch has its answer already.
-    #[error("batch {0} was settled before")]
+    #[error(
+        "batch {0} was settled before: its lease was over, and another runner took it over; nothing is to be done, for \
+         its records are seen to there"
+    )]
     SettledBefore(i64),
     /// Not one outcome a record.
-    #[error("batch {batch} has {records} records, but {outcomes} outcomes were given")]
+    #[error(
+        "batch {batch} has {records} records, but {outcomes} outcomes were given; nothing was changed, and the next run \
+         takes them for unknown. This is a fault of amie-runner: please report it"
+    )]
     OutcomeCount {
         /// The batch.
         batch: i64,
@@ -175,7 +184,10 @@ pub enum LedgerError {
         outcomes: usize,
     },
     /// No such row.
-    #[error("there is no ledger row with key \"{0}\"")]
+    #[error(
+        "there is no ledger row with key \"{0}\"; `amie-runner explain ID` shows the keys of a job, `amie-runner held` \
+         those that wait"
+    )]
     NoSuchKey(String),
     /// No open hold (or no waived one, where a waiver is taken back).
     #[error("\"{key}\" has no {wanted} hold")]
@@ -222,7 +234,9 @@ pub enum LedgerError {
     #[error("a sum of charges has more than 38 digits")]
     ChargeOverflow,
     /// An event that cannot happen.
-    #[error("\"{key}\": {source}")]
+    #[error(
+        "\"{key}\": {source}; nothing was changed. `amie-runner explain` with this key shows what happened to it"
+    )]
     Illegal {
         /// The key.
         key: String,
@@ -261,5 +275,27 @@ impl fmt::Display for Older {
              the newest ledger back; where there is none, `amie-runner ledger restored --reason '...'` accepts this one and \
              holds what the service might add up (docs/ledger.md, \"Backup\")"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Event, State};
+
+    #[test]
+    fn what_names_a_key_or_a_batch_says_what_to_do_next() {
+        let key = "slurm/c1/0000000001/5".to_owned();
+        let source = IllegalEvent { state: Some(State::Loaded), event: Event::Retried };
+        let said = [
+            (LedgerError::NoSuchKey(key.clone()), "amie-runner explain"),
+            (LedgerError::Illegal { key, source }, "amie-runner explain"),
+            (LedgerError::NoSuchBatch(7), "nothing was changed"),
+            (LedgerError::SettledBefore(7), "nothing is to be done"),
+            (LedgerError::OutcomeCount { batch: 7, records: 2, outcomes: 1 }, "report it"),
+        ];
+        for (error, advice) in said {
+            assert!(error.to_string().contains(advice), "{error}");
+        }
     }
 }
