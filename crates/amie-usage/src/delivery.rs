@@ -14,6 +14,7 @@ use crate::retry::{self, Next, RetryBudget};
 use crate::wire::{self, Resend};
 use crate::{Client, Refused, SendOutcome, UsageType};
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,8 +37,17 @@ impl Default for Limits {
 }
 
 /// Asks deliveries to stop: a POST that is under way is finished, and no other is started.
-#[derive(Debug, Clone)]
-pub struct Cancel(Arc<watch::Sender<bool>>);
+#[derive(Clone)]
+pub struct Cancel {
+    asked: Arc<watch::Sender<bool>>,
+    over: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cancel").field("asked", &*self.asked.borrow()).finish_non_exhaustive()
+    }
+}
 
 impl Default for Cancel {
     fn default() -> Self {
@@ -49,24 +59,38 @@ impl Cancel {
     /// Not yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self { asked: Arc::new(watch::Sender::new(false)), over: None }
+    }
+
+    /// The same for a delivery whose time is over as soon as `over` says so: of records that are only leased. It is asked
+    /// before each POST, and may go by a clock that counts the time for which the host slept; the
+    /// [delivery limit](RetryBudget::with_delivery_limit) does not.
+    #[must_use]
+    pub fn or_when(&self, over: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { asked: Arc::clone(&self.asked), over: Some(Arc::new(over)) }
+    }
+
+    /// True once the time of the delivery is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.as_ref().is_some_and(|over| over())
     }
 
     /// Asks all who hold a clone to stop.
     pub fn cancel(&self) {
-        self.0.send_replace(true);
+        self.asked.send_replace(true);
     }
 
     /// True once it was asked.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
+        *self.asked.borrow()
     }
 
     /// Waits until it is asked.
     pub async fn cancelled(&self) {
         // The sender lives as long as `self`, so this cannot fail.
-        let _ = self.0.subscribe().wait_for(|cancelled| *cancelled).await;
+        let _ = self.asked.subscribe().wait_for(|cancelled| *cancelled).await;
     }
 }
 
@@ -365,6 +389,11 @@ impl Run<'_> {
         }
         if self.started.elapsed() >= self.budget.delivery_limit() {
             return Err(Ended { stop: None, reason: "the delivery took too long".to_owned() });
+        }
+        if self.cancel.is_over() {
+            let reason =
+                "it is too late to send these records: their lease is over (was this host suspended?)";
+            return Err(Ended { stop: None, reason: reason.to_owned() });
         }
         if let Some((stop, reason)) = self.budget.stopped() {
             return Err(Ended { stop: Some(stop.clone()), reason: reason.clone() });

@@ -1,6 +1,6 @@
 //! What needs a person, gathered from the ledger: one item a reason, with examples and what to do.
 
-use crate::ledger::{Ledger, LedgerError, List};
+use crate::ledger::{ADJUSTMENTS, Ledger, LedgerError, List};
 use serde::Serialize;
 
 /// Things with one reason that wait for a person.
@@ -50,9 +50,10 @@ pub fn gather(ledger: &dyn Ledger, examples: usize) -> Result<Vec<Item>, LedgerE
     ];
     for (list, kind, advice) in troubled {
         for group in ledger.groups(list, examples)? {
+            let given_up = group.examples.iter().any(|key| key.starts_with(ADJUSTMENTS)) && kind != "unknown";
             items.push(Item {
                 kind,
-                advice: advice.to_owned(),
+                advice: format!("{advice}{}", if given_up { WITHDRAW } else { "" }),
                 examples: group
                     .examples
                     .iter()
@@ -91,6 +92,7 @@ const REJECTED: &str = "the service refused them: put right what it names (a use
      then `amie-runner held retry KEY --reason '...'`";
 const FAILED: &str = "the service took them and could not load them: ask it about the allocation that it names, \
      then `amie-runner failed retry --error '...' --reason '...'`";
+const WITHDRAW: &str = "; or give an adjustment up: `amie-runner adjust --withdraw KEY --reason '...'`";
 const UNKNOWN: &str = "they may have arrived: compute records are sent again by the next run (the same bytes overwrite); \
      settle others by `amie-runner held settle KEY --outcome arrived|missing --reason '...'`";
 const QUARANTINED: &str =
@@ -129,7 +131,7 @@ fn hold_advice(reason: &str) -> &'static str {
             "they may have been sent before the ledger was put back from a backup: look at the service; then `amie-runner held waive --all --reason-code restored --reason '...'` where it has them, or approve"
         }
         "moving" => {
-            "nobody is needed: zero was sent under the old identity, and the charge follows under the new one when that is loaded"
+            "zero was sent under the old identity, and the charge follows by itself under the new one when that is loaded. Where the zero is refused or failed: `amie-runner held retry KEY --reason '...'` when what the service names is put right, or put the mapping back and `amie-runner restate` its period"
         }
         "inconsistent" | "ambiguous-time" | "unknown-state" | "ended-twice" => {
             "look at it with `amie-runner explain ID`; put the source right, or waive it"

@@ -208,11 +208,15 @@ pub(crate) struct Adjust {
     /// comment, id.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "charge", "run", "resource", "project", "username", "start", "comment", "id"])]
     pub(crate) csv: Option<PathBuf>,
+    /// Give up adjustments that the service refused or could not load, by their ledger keys: they are not sent again, and
+    /// count against no charge.
+    #[arg(long, value_name = "KEY", num_args = 1.., requires = "reason", conflicts_with_all = ["csv", "kind", "charge", "run", "resource", "project", "username", "start", "comment", "id", "dry_run", "approve", "json"])]
+    pub(crate) withdraw: Vec<String>,
     /// credit, refund, storage-credit, debit, reservation or storage-debit.
-    #[arg(long = "type", value_name = "TYPE", required_unless_present = "csv", requires = "charge")]
+    #[arg(long = "type", value_name = "TYPE", required_unless_present_any = ["csv", "withdraw"], requires = "charge")]
     pub(crate) kind: Option<String>,
     /// How much: above 0, for the type gives it its sign.
-    #[arg(long, value_name = "CHARGE", required_unless_present = "csv", allow_hyphen_values = true)]
+    #[arg(long, value_name = "CHARGE", required_unless_present_any = ["csv", "withdraw"], allow_hyphen_values = true)]
     pub(crate) charge: Option<String>,
     /// A refund's run, by record id or ledger key; resource, project, user and start are the run's.
     #[arg(long, value_name = "RUN")]
@@ -310,6 +314,8 @@ pub(crate) struct Held {
 pub(crate) enum HeldAction {
     /// Close holds for good: these runs are not reported.
     Waive(Choice),
+    /// Take waivers back: these runs are asked about again.
+    Reopen(Decide),
     /// Send runs that a brake held, or changes that looked false.
     Approve(Choice),
     /// Send rejected or failed records again as they are.

@@ -2,6 +2,7 @@
 
 use chrono::{NaiveDate, NaiveTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
+use std::time::Duration;
 
 /// Now, epoch seconds.
 #[must_use]
@@ -10,6 +11,13 @@ pub fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Time since this host was started, with the time for which it slept; nobody can set it.
+#[must_use]
+pub fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// Epoch seconds as people read them: `2026-11-23 13:26:44Z`.
@@ -33,15 +41,12 @@ pub fn day_begins(date: NaiveDate, zone: Tz) -> Option<i64> {
 #[derive(Debug)]
 pub struct Stopwatch {
     started: std::time::Instant,
-    cpu: std::time::Duration,
+    cpu: Duration,
 }
 
-fn cpu_time() -> std::time::Duration {
+fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    std::time::Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl Stopwatch {

@@ -54,8 +54,9 @@ pub fn dry_run<E>(
     let ledger = rehearsal.ledger.as_mut();
     ledger.recover(now)?;
     ledger.keep_go_live(&config.go_live, now)?;
-    let (collected, ingested) = engine::ingest(config, planned, ledger, now)?;
+    let (collected, mut ingested) = engine::ingest(config, planned, ledger, now)?;
     collected.tally.check().map_err(|error| DryRunError::Night(error.into()))?;
+    ingested.merge(&nightly::retry_holds(config, ledger)?);
     nightly::before_sending(config, ledger)?;
     let mut found = DryRun { collected, ingested, messages: 0, records: 0, older: ledger.older().cloned() };
     for usage_type in UsageType::ALL {

@@ -192,7 +192,10 @@ fn finish_moves(ledger: &mut dyn Ledger, asked: bool) -> Result<u64, LedgerError
 }
 
 /// Maps runs again that were held under other rules or tables, and whose input was not read again tonight.
-fn retry_holds(config: &Config, ledger: &mut dyn Ledger) -> Result<Ingested, LedgerError> {
+///
+/// # Errors
+/// Where the ledger fails.
+pub fn retry_holds(config: &Config, ledger: &mut dyn Ledger) -> Result<Ingested, LedgerError> {
     let mut sum = Ingested::default();
     for source in &config.sources {
         let digest = engine::rules_digest(config, source);
@@ -238,9 +241,26 @@ fn retry_source(
     }
     if !skipped.is_empty() {
         let rules_changed = Person { by: "amie-runner", why: "the rules now skip this run" };
-        ledger.close_holds(&skipped, HoldEnd::Skipped, rules_changed, clock::now())?;
+        skip(ledger, &skipped, rules_changed)?;
     }
     Ok(ingested)
+}
+
+/// Closes the holds of runs that the rules skip now; what another runner or a person closed meanwhile stays as it is.
+fn skip(ledger: &mut dyn Ledger, keys: &[String], rules_changed: Person<'_>) -> Result<(), LedgerError> {
+    let now = clock::now();
+    let mut close = |keys: &[String]| ledger.close_holds(keys, HoldEnd::Skipped, rules_changed, now);
+    match close(keys) {
+        Err(LedgerError::NoSuchHold { .. }) => {}
+        closed => return closed.map(|_| ()),
+    }
+    for key in keys {
+        match close(std::slice::from_ref(key)) {
+            Err(LedgerError::NoSuchHold { .. }) => {}
+            closed => _ = closed?,
+        }
+    }
+    Ok(())
 }
 
 impl Night {
@@ -265,5 +285,45 @@ impl Night {
             exit = exit.and(Exit::Usage);
         }
         exit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Assume;
+    use crate::ledger::SqliteLedger;
+    use std::path::PathBuf;
+
+    /// The shipped example, with one text replaced.
+    fn example(from: &str, to: &str) -> Config {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/demo/config.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "the example does not contain {from:?}");
+        Config::parse(&path, text.replacen(from, to, 1), Assume::default()).unwrap()
+    }
+
+    #[test]
+    fn a_hold_that_another_runner_closed_meanwhile_ends_no_night() {
+        let folder = tempfile::tempdir().unwrap();
+        let binding = Binding { endpoint: "https://usage.example".into(), site: "EXAMPLE".into() };
+        let mut ledger = SqliteLedger::open(&folder.path().join("ledger.db"), &binding, 1).unwrap();
+        let before = example("TestSite", "TestSite");
+        let planned = crate::plan::plan(&before, Some("slurm"), &[]).unwrap();
+        engine::ingest(&before, &planned, &mut ledger, 1).unwrap();
+        // The rules skip from now on what was held.
+        let config = example("root|sysadmin", "root|nosuchacct");
+        let source = config.sources.iter().find(|source| source.name == "slurm").unwrap();
+        let digest = engine::rules_digest(&config, source);
+        let holds = ledger.open_holds_with_other_rules(digest, "", 1000).unwrap();
+        let skipped = "slurm/testhpc/0000000039/1795427134".to_owned();
+        assert!(holds.len() > 1 && holds.iter().any(|hold| hold.key == skipped), "{holds:?}");
+        // Another runner was there between the question and the answer.
+        let person = Person { by: "pat", why: "a test job" };
+        ledger.close_holds(std::slice::from_ref(&skipped), HoldEnd::Waived, person, 2).unwrap();
+        retry_source(&config, source, digest, &holds, &mut ledger).unwrap();
+        let hold = ledger.hold(&skipped).unwrap().unwrap();
+        assert_eq!(hold.closed.map(|closed| closed.by), Some("pat".to_owned()), "what was decided stands");
+        assert_eq!(ledger.verify().unwrap(), []);
     }
 }

@@ -398,6 +398,7 @@ fn stop_text(stop: &Stop, reason: &str) -> String {
 pub(crate) fn remarks(night: &Night) -> Vec<String> {
     let mut list: Vec<String> = night.collected.remarks.problems.iter().map(ToString::to_string).collect();
     list.extend(column_texts(&night.collected.remarks));
+    list.extend(night.submission.remarks.iter().cloned());
     list.extend(night.reconciliation.remarks.iter().cloned());
     list.extend(
         night.reconciliation.unreachable.iter().map(|text| format!("could not reconcile: {text}; run again")),

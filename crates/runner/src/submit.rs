@@ -6,9 +6,10 @@
 use crate::clock;
 use crate::config::Api;
 use crate::crash;
-use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError};
+use crate::ledger::{BatchId, LeaseRequest, Leased, Ledger, LedgerError, Settled};
 use amie_usage::{Cancel, Client, Delivery, Limits, RetryBudget, Stop, UsageType, deliver};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// What a round of sending did.
@@ -30,6 +31,8 @@ pub struct Submission {
     pub stop_reason: Option<String>,
     /// True where a signal asked to stop.
     pub interrupted: bool,
+    /// What else people should know.
+    pub remarks: Vec<String>,
 }
 
 impl Submission {
@@ -45,6 +48,7 @@ impl Submission {
             self.stop_reason = other.stop_reason;
         }
         self.interrupted |= other.interrupted;
+        self.remarks.extend(other.remarks);
     }
 }
 
@@ -64,6 +68,7 @@ pub async fn submit(
         budget: Arc::new(RetryBudget::new(api.retries)),
         cancel: cancel.clone(),
         lease_seconds: lease_seconds(api),
+        sendable: Duration::from_secs(lease_seconds(api).into()).saturating_sub(api.total_timeout),
         flight: JoinSet::new(),
         sum: Submission::default(),
     };
@@ -86,6 +91,8 @@ struct Round {
     budget: Arc<RetryBudget>,
     cancel: Cancel,
     lease_seconds: u32,
+    /// How long after a lease began a POST may still begin under it: long enough to be answered.
+    sendable: Duration,
     flight: JoinSet<(BatchId, Delivery)>,
     sum: Submission,
 }
@@ -110,11 +117,12 @@ impl Round {
                     resend_unknown: api.may_resend(usage_type),
                     ..LeaseRequest::new(usage_type, clock::now())
                 };
+                let leased_at = clock::since_boot();
                 match ledger.lease(&request)? {
                     None => break,
                     Some(leased) => {
                         crash::point("leased");
-                        self.start(leased);
+                        self.start(leased, leased_at + self.sendable);
                     }
                 }
             }
@@ -131,9 +139,12 @@ impl Round {
         }
     }
 
-    fn start(&mut self, leased: Leased) {
+    /// Begins to send what was leased. `until` is a time since the host was started: one that slept past its lease must not
+    /// send, for somebody else may have what it leased.
+    fn start(&mut self, leased: Leased, until: Duration) {
         let (client, limits) = (self.client.clone(), self.limits);
-        let (budget, cancel) = (Arc::clone(&self.budget), self.cancel.clone());
+        let cancel = self.cancel.or_when(move || clock::since_boot() >= until);
+        let budget = Arc::clone(&self.budget);
         self.flight.spawn(async move {
             let records: Vec<&[u8]> = leased.records.iter().map(|record| record.payload.as_slice()).collect();
             let delivery = deliver(&client, leased.usage_type, &records, &limits, &budget, &cancel).await;
@@ -148,7 +159,10 @@ impl Round {
         delivery: Delivery,
     ) -> Result<(), LedgerError> {
         let note = delivery.stop_reason.clone().unwrap_or_else(|| format!("{} POST(s)", delivery.posts));
-        let settled = ledger.settle(batch, &delivery.outcomes, &note, clock::now())?;
+        let settled = match ledger.settle(batch, &delivery.outcomes, &note, clock::now()) {
+            Err(LedgerError::SettledBefore(_)) => self.taken_over(batch, delivery.outcomes.len() as u64),
+            settled => settled?,
+        };
         self.sum.accepted += settled.accepted;
         self.sum.refused += settled.rejected;
         self.sum.unknown += settled.unknown;
@@ -162,5 +176,56 @@ impl Round {
             self.sum.stop_reason = delivery.stop_reason;
         }
         Ok(())
+    }
+
+    /// Another runner has settled this batch: what is answered now changes nothing any more, and the others go on.
+    fn taken_over(&mut self, BatchId(batch): BatchId, records: u64) -> Settled {
+        self.sum.unknown += records;
+        self.sum.remarks.push(format!(
+            "another runner took batch {batch} over, since its lease had ended before it was answered (was this host \
+             suspended?): the answer for its {records} record(s) is not noted, and that runner sees to them"
+        ));
+        Settled::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::ledger::{Binding, SqliteLedger, State};
+    use crate::{engine, nightly, plan};
+    use std::path::Path;
+
+    #[test]
+    fn what_was_leased_for_too_long_is_not_sent_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let demo = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/demo/config.toml"));
+        let config = Config::load(demo).unwrap();
+        let api = config.api.as_ref().unwrap();
+        let binding = Binding { endpoint: api.url.clone(), site: config.site.clone() };
+        let mut ledger = SqliteLedger::open(&folder.path().join("ledger.db"), &binding, 1).unwrap();
+        let planned = plan::plan(&config, Some("pbs"), &[]).unwrap();
+        engine::ingest(&config, &planned, &mut ledger, 1).unwrap();
+        let owed = ledger.totals().unwrap().count(State::Pending);
+        let key = amie_usage::ApiKey::new("k").unwrap();
+        // Nobody is there; a POST would be counted all the same.
+        let nowhere = Api { url: "https://127.0.0.1:9/".to_owned(), ..api.clone() };
+        let mut round = Round {
+            client: nightly::client(&config, &nowhere, key).unwrap(),
+            limits: Limits::default(),
+            budget: Arc::new(RetryBudget::new(0)),
+            cancel: Cancel::new(),
+            lease_seconds: lease_seconds(api),
+            sendable: Duration::ZERO,
+            flight: JoinSet::new(),
+            sum: Submission::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(round.send_all(&mut ledger, UsageType::Compute, api)).unwrap();
+        assert!(owed > 10);
+        assert_eq!((round.sum.posts, round.sum.not_sent), (0, owed));
+        assert_eq!(ledger.totals().unwrap().count(State::Pending), owed, "the next run sends it");
+        assert!(round.sum.stop_reason.unwrap().contains("too late to send"));
     }
 }

@@ -6,7 +6,7 @@ use amie_usage::{
     wire,
 };
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -646,4 +646,29 @@ async fn one_budget_serves_all_deliveries() {
     }
     // 10 first tries and the 20 retries of the budget.
     assert_eq!(*posts.lock().unwrap(), 30);
+}
+
+#[tokio::test]
+async fn a_delivery_whose_time_is_over_starts_no_other_post() {
+    let records = records(30);
+    // Over from the beginning; over while the second message is on its way.
+    for (over_after, posts) in [(0, 0), (2, 2)] {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let server = Server::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Reply::taken()
+        })
+        .await;
+        let client = server.client();
+        let over = Cancel::new().or_when(move || seen.load(Ordering::SeqCst) >= over_after);
+        let limits = Limits { max_records: 10, ..Limits::default() };
+        let delivery =
+            deliver(&client, UsageType::Compute, &slices(&records), &limits, &budget(), &over).await;
+        assert_eq!((server.requests().len(), delivery.posts as usize), (posts, posts));
+        assert_eq!((accepted(&delivery), not_sent(&delivery)), (posts * 10, 30 - posts * 10));
+        assert_eq!(delivery.stop, None);
+        assert!(delivery.stop_reason.unwrap().contains("too late to send"));
+        assert!(!Cancel::new().is_over(), "another delivery is not over");
+    }
 }

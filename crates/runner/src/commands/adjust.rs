@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 pub(crate) fn adjust(args: &cli::Adjust) -> Result<Exit, Failure> {
     let config = Config::load(&args.config.config)?;
+    if !args.withdraw.is_empty() {
+        return withdraw(args, &config);
+    }
     let requests = match requests(args, &config) {
         Ok(requests) => requests,
         Err(errors) => return Ok(refused(&errors)),
@@ -45,6 +48,14 @@ pub(crate) fn adjust(args: &cli::Adjust) -> Result<Exit, Failure> {
     }
     let waits = taken.is_none() && !args.dry_run && verdicts.contains(&AdjustmentVerdict::New);
     Ok(if waits { Exit::Attention } else { Exit::Well })
+}
+
+fn withdraw(args: &cli::Adjust, config: &Config) -> Result<Exit, Failure> {
+    let (by, why) = super::decision(&args.decision)?;
+    let person = Person { by: &by, why: &why };
+    let done = super::writer(config)?.withdraw(&args.withdraw, person, clock::now())?;
+    println!("{done} withdrawn");
+    Ok(Exit::Well)
 }
 
 fn refused(errors: &[RequestError]) -> Exit {

@@ -71,6 +71,13 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
         HeldAction::Approve(choice) => {
             choose(choice, config, "approved", |ledger, keys, person| ledger.approve(keys, person, now))
         }
+        HeldAction::Reopen(decide) => {
+            let (by, why) = super::decision(&decide.decision)?;
+            let person = Person { by: &by, why: &why };
+            let done = super::writer(config)?.reopen_holds(&decide.keys, person, now)?;
+            println!("{done} open again");
+            Ok(Exit::Well)
+        }
         HeldAction::Retry(decide) => {
             let (by, why) = super::decision(&decide.decision)?;
             let person = Person { by: &by, why: &why };
@@ -81,15 +88,13 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
             let (by, why) = super::decision(&decide.decision)?;
             let person = Person { by: &by, why: &why };
             let mut ledger = super::writer(config)?;
-            for key in &decide.keys {
-                match outcome {
-                    Found::Arrived => ledger.resolve_unknown(key, true, person, now),
-                    Found::Missing => ledger.resolve_unknown(key, false, person, now),
-                    Found::Loaded => ledger.resolve_accepted(key, true, person, now),
-                    Found::Lost => ledger.resolve_accepted(key, false, person, now),
-                }?;
-            }
-            println!("{} settled", decide.keys.len());
+            let settled = match outcome {
+                Found::Arrived => ledger.resolve_unknown(&decide.keys, true, person, now),
+                Found::Missing => ledger.resolve_unknown(&decide.keys, false, person, now),
+                Found::Loaded => ledger.resolve_accepted(&decide.keys, true, person, now),
+                Found::Lost => ledger.resolve_accepted(&decide.keys, false, person, now),
+            }?;
+            println!("{settled} settled");
             Ok(Exit::Well)
         }
     }

@@ -5,7 +5,7 @@ use crate::present::{self, Failure, escape, say};
 use runner::clock;
 use runner::config::Config;
 use runner::exit::Exit;
-use runner::ledger::{Ledger, Person, Quarantined};
+use runner::ledger::{Ledger, NOT_THERE_ANY_MORE, Person, Quarantined};
 use runner::quarantine::{RetryError, retry};
 
 pub(crate) fn quarantine(args: &cli::Quarantine) -> Result<Exit, Failure> {
@@ -85,7 +85,7 @@ fn dismiss(config: &Config, ids: &[i64], decision: &Decision) -> Result<Exit, Fa
 
 fn try_again(config: &Config, ids: &[i64], as_json: bool) -> Result<Exit, Failure> {
     let by = super::who(None);
-    let person = Person { by: &by, why: "its file was read again, and does not have it any more" };
+    let person = Person { by: &by, why: NOT_THERE_ANY_MORE };
     let retried = retry(config, super::writer(config)?.as_mut(), ids, person, clock::now()).map_err(
         |error| match error {
             RetryError::Ledger(error) => Failure::Ledger(error),

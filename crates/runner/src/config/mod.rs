@@ -263,7 +263,7 @@ impl Config {
         Self::parse(path, text, assume)
     }
 
-    fn parse(path: &Path, text: String, assume: Assume) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(path: &Path, text: String, assume: Assume) -> Result<Self, ConfigError> {
         let text = Text::new(path, text);
         let file: file::File = toml::from_str(text.as_str()).map_err(|error| toml_error(&text, &error))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -134,22 +134,22 @@ impl<S: Store + Send> Ledger for Book<S> {
 
     fn resolve_unknown(
         &mut self,
-        key: &str,
+        keys: &[String],
         arrived: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError> {
-        self.change(|session| people::resolve_unknown(session, key, arrived, person, now))
+    ) -> Result<u64, LedgerError> {
+        self.change(|session| people::resolve_unknown(session, keys, arrived, person, now))
     }
 
     fn resolve_accepted(
         &mut self,
-        key: &str,
+        keys: &[String],
         loaded: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError> {
-        self.change(|session| people::resolve_accepted(session, key, loaded, person, now))
+    ) -> Result<u64, LedgerError> {
+        self.change(|session| people::resolve_accepted(session, keys, loaded, person, now))
     }
 
     fn finish_moves(&mut self, quiet_seconds: u32, now: i64) -> Result<u64, LedgerError> {
@@ -177,6 +177,10 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::retry(session, which, person, now))
     }
 
+    fn withdraw(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+        self.change(|session| adjust::withdraw(session, keys, person, now))
+    }
+
     fn approve(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<Decided, LedgerError> {
         self.change(|session| people::approve(session, keys, person, now))
     }
@@ -191,8 +195,8 @@ impl<S: Store + Send> Ledger for Book<S> {
         self.change(|session| people::close_holds(session, keys, end, person, now))
     }
 
-    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError> {
-        self.change(|session| people::reopen_hold(session, key, person, now))
+    fn reopen_holds(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {
+        self.change(|session| people::reopen_holds(session, keys, person, now))
     }
 
     fn close_quarantine(&mut self, ids: &[i64], person: Person<'_>, now: i64) -> Result<u64, LedgerError> {

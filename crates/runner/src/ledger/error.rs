@@ -50,6 +50,17 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
+    /// The ledger was moved away from its log.
+    #[error(
+        "{log}: this write-ahead log belongs to a ledger that is not beside it, and holds what was changed last: put the \
+         ledger back beside it as {path}; to begin a new one, move the log and its -shm away", log = log.display(), path = path.display()
+    )]
+    LogAlone {
+        /// Where the ledger was.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
     /// Locks and write-ahead logs are not safe there.
     #[error(
         "{path}: the ledger is on a {kind} file system, where locks and durable writes cannot be relied on; move it \
@@ -88,7 +99,10 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The file is damaged.
-    #[error("{path}: the ledger file is damaged ({detail}); stop, keep the file, and restore a backup")]
+    #[error(
+        "{path}: the ledger file is damaged ({detail}); stop, keep the file, and restore a backup; a SQLite file is \
+         moved away together with its -wal and -shm, for a log that belongs to another file would damage the backup"
+    )]
     Corrupt {
         /// The ledger.
         path: PathBuf,
@@ -145,13 +159,22 @@ pub enum LedgerError {
     #[error("this chunk cannot be taken in: {0}")]
     BadChunk(String),
     /// No such batch.
-    #[error("there is no batch {0}")]
+    #[error(
+        "there is no batch {0}: this answer belongs to another ledger; nothing was changed, and what was on the wire is \
+         taken for unknown by the next run"
+    )]
     NoSuchBatch(i64),
     /// The batch has its answer already.
-    #[error("batch {0} was settled before")]
+    #[error(
+        "batch {0} was settled before: its lease was over, and another runner took it over; nothing is to be done, for \
+         its records are seen to there"
+    )]
     SettledBefore(i64),
     /// Not one outcome a record.
-    #[error("batch {batch} has {records} records, but {outcomes} outcomes were given")]
+    #[error(
+        "batch {batch} has {records} records, but {outcomes} outcomes were given; nothing was changed, and the next run \
+         takes them for unknown. This is a fault of amie-runner: please report it"
+    )]
     OutcomeCount {
         /// The batch.
         batch: i64,
@@ -161,7 +184,10 @@ pub enum LedgerError {
         outcomes: usize,
     },
     /// No such row.
-    #[error("there is no ledger row with key \"{0}\"")]
+    #[error(
+        "there is no ledger row with key \"{0}\"; `amie-runner explain ID` shows the keys of a job, `amie-runner held` \
+         those that wait"
+    )]
     NoSuchKey(String),
     /// No open hold (or no waived one, where a waiver is taken back).
     #[error("\"{key}\" has no {wanted} hold")]
@@ -184,7 +210,8 @@ pub enum LedgerError {
     /// A record on its way to another identity, which nobody can approve or waive.
     #[error(
         "\"{0}\" is on its way from one identity to another: zero was sent under the old one, and the charge follows \
-         under the new one when that is settled. It needs nobody; to charge it otherwise, restate its period again"
+         under the new one when that is settled, by itself. Where the zero was refused or could not be loaded, put right what the \
+         service names, then `amie-runner held retry KEY`; to charge it otherwise, restate its period again"
     )]
     Moving(String),
     /// An adjustment that cannot be taken in.
@@ -195,11 +222,21 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: String,
     },
+    /// An adjustment that cannot be given up.
+    #[error("\"{key}\" cannot be withdrawn: {why}")]
+    CannotWithdraw {
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
+    },
     /// A sum of charges beyond 38 digits.
     #[error("a sum of charges has more than 38 digits")]
     ChargeOverflow,
     /// An event that cannot happen.
-    #[error("\"{key}\": {source}")]
+    #[error(
+        "\"{key}\": {source}; nothing was changed. `amie-runner explain` with this key shows what happened to it"
+    )]
     Illegal {
         /// The key.
         key: String,
@@ -238,5 +275,27 @@ impl fmt::Display for Older {
              the newest ledger back; where there is none, `amie-runner ledger restored --reason '...'` accepts this one and \
              holds what the service might add up (docs/ledger.md, \"Backup\")"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Event, State};
+
+    #[test]
+    fn what_names_a_key_or_a_batch_says_what_to_do_next() {
+        let key = "slurm/c1/0000000001/5".to_owned();
+        let source = IllegalEvent { state: Some(State::Loaded), event: Event::Retried };
+        let said = [
+            (LedgerError::NoSuchKey(key.clone()), "amie-runner explain"),
+            (LedgerError::Illegal { key, source }, "amie-runner explain"),
+            (LedgerError::NoSuchBatch(7), "nothing was changed"),
+            (LedgerError::SettledBefore(7), "nothing is to be done"),
+            (LedgerError::OutcomeCount { batch: 7, records: 2, outcomes: 1 }, "report it"),
+        ];
+        for (error, advice) in said {
+            assert!(error.to_string().contains(advice), "{error}");
+        }
     }
 }

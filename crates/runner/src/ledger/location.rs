@@ -3,8 +3,7 @@
 use super::{Address, Binding, Ledger, LedgerError, PostgresLedger, SqliteLedger};
 use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A place for a ledger.
@@ -82,7 +81,7 @@ impl Location {
         let folder = tempfile::tempdir().map_err(scratch)?;
         let path = folder.path().join("ledger.db");
         if let Self::File(from) = self {
-            copy(from, &path).map_err(scratch)?;
+            SqliteLedger::copy(from, &path)?;
         }
         let mut ledger = SqliteLedger::open_restored(&path, binding, now)?;
         if let (Self::File(from), Some(older)) = (self, &mut ledger.older) {
@@ -125,21 +124,56 @@ impl fmt::Debug for Rehearsal {
     }
 }
 
-/// Copies a ledger with what its write-ahead log holds, and before it what its witness says, which a runner may change
-/// meanwhile; a ledger that is not there yet is no error.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.exists() {
-        return Ok(());
-    }
-    for suffix in [".witness", "", "-wal"] {
-        let beside = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        if beside(from).exists() {
-            fs::copy(beside(from), beside(to))?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Pages are moved about in the file and its log for as long as the test lasts.
+    fn keep_writing(path: &Path, filled: &AtomicBool, done: &AtomicBool) {
+        let other = rusqlite::Connection::open(path).unwrap();
+        let plain = "PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 1; PRAGMA busy_timeout = 10000";
+        other.execute_batch(plain).unwrap();
+        // Large enough that copying it takes a moment.
+        let fill = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 40000) INSERT INTO past \
+                    SELECT hex(randomblob(200)), 1, x FROM n";
+        other.execute_batch(fill).unwrap();
+        filled.store(true, Ordering::Relaxed);
+        for round in 0.. {
+            if done.load(Ordering::Relaxed) {
+                break;
+            }
+            let rows = round * 977 % 400 + 10;
+            let sql = format!(
+                "BEGIN IMMEDIATE; DELETE FROM past WHERE kind = 0; WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE \
+                 x < {rows}) INSERT INTO past SELECT hex(randomblob(200)), 0, x FROM n; COMMIT"
+            );
+            other.execute_batch(&sql).unwrap();
         }
     }
-    Ok(())
+
+    #[test]
+    fn a_copy_that_is_made_while_a_runner_writes_is_a_whole_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let binding = Binding { endpoint: "https://usage.example".into(), site: "EXAMPLE".into() };
+        drop(SqliteLedger::open(&path, &binding, 1).unwrap());
+        let (filled, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| keep_writing(&path, &filled, &done));
+            let copied = || {
+                let rehearsal = Location::File(path.clone()).rehearse(&binding, 1)?;
+                rehearsal.ledger.verify()
+            };
+            while !filled.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            let copies: Vec<_> = (0..10).map(|_| copied()).collect();
+            done.store(true, Ordering::Relaxed);
+            for copy in copies {
+                assert_eq!(copy.map_err(|error| error.to_string()), Ok(Vec::new()));
+            }
+        });
+    }
 }

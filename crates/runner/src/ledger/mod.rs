@@ -18,7 +18,7 @@
 //! Every arrow, also those that a person makes, is one arm of [`State::next`]; any other pair of state and event is
 //! an error that changes nothing. Who moves a row: `ingest` (held, pending, superseded, and the newest version of any
 //! row), `lease` (onto the wire), `settle` and `recover` (off the wire), `confirm` (what the service shows), and people
-//! (`approve`, `close_holds`, `reopen_hold`, `retry`, `resolve_unknown`, `resolve_accepted`, `adjust`, `accept_restored`),
+//! (`approve`, `close_holds`, `reopen_holds`, `retry`, `withdraw`, `resolve_unknown`, `resolve_accepted`, `adjust`, `accept_restored`),
 //! `brake_night` and `finish_moves`. Nobody else.
 //!
 //! # Versions
@@ -378,30 +378,30 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn confirm(&mut self, sightings: &[Sighting], now: i64) -> Result<Confirmed, LedgerError>;
 
-    /// A person says whether a record of unknown fate arrived.
+    /// A person says whether records of unknown fate arrived. Answers how many.
     ///
     /// # Errors
-    /// Where there is no such row or its fate is not unknown.
+    /// Where a key has no row, or one whose fate is not unknown; then nothing changes.
     fn resolve_unknown(
         &mut self,
-        key: &str,
+        keys: &[String],
         arrived: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<u64, LedgerError>;
 
-    /// A person says whether a record that the service took was loaded, or lost and to be sent again, where the service
-    /// itself does not say so. A record of unknown fate can be said to be loaded, too.
+    /// A person says whether records that the service took were loaded, or lost and to be sent again, where the service
+    /// itself does not say so. A record of unknown fate can be said to be loaded, too. Answers how many.
     ///
     /// # Errors
-    /// Where there is no such row, or it is not awaited.
+    /// Where a key has no row, or one that is not awaited; then nothing changes.
     fn resolve_accepted(
         &mut self,
-        key: &str,
+        keys: &[String],
         loaded: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<u64, LedgerError>;
 
     /// Lets records on their way to another identity go on where zero under the old one is loaded, or, where the service
     /// never showed a load, was accepted `quiet_seconds` ago. Answers how many became pending under the new one.
@@ -434,6 +434,13 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
+    /// Gives up adjustments that the service refused or could not load: they are not sent again, and count against no charge.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// Where a key has no row, one that is no adjustment, or one that the service may hold; then nothing changes.
+    fn withdraw(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
+
     /// Makes rejected or failed rows pending again, as they are; those that the service never took and that ended before
     /// their resource's go-live are withheld instead.
     ///
@@ -460,13 +467,14 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
-    /// Takes back a waiver.
+    /// Takes back waivers. Answers how many.
     ///
     /// # Errors
-    /// Where the key has no waived hold.
-    fn reopen_hold(&mut self, key: &str, person: Person<'_>, now: i64) -> Result<(), LedgerError>;
+    /// Where a key has no waived hold; then nothing changes.
+    fn reopen_holds(&mut self, keys: &[String], person: Person<'_>, now: i64) -> Result<u64, LedgerError>;
 
-    /// Closes quarantined texts that a person has looked at. Answers how many were open.
+    /// Closes quarantined texts that a person has looked at, for good; or, for the reason [`NOT_THERE_ANY_MORE`], until they are
+    /// seen again. Answers how many were open.
     ///
     /// # Errors
     /// Where the store fails.
@@ -675,6 +683,10 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn verify(&self) -> Result<Vec<Fault>, LedgerError>;
 }
+
+/// Why [`close_quarantine`](Ledger::close_quarantine) closes a text that is in its file no more. Such a text is a new question
+/// when it is seen again: only what a person dismissed stays closed.
+pub const NOT_THERE_ANY_MORE: &str = "its file was read again, and does not have it any more";
 
 /// Keys of adjustments begin so.
 pub const ADJUSTMENTS: &str = "adjust/";
@@ -933,7 +945,7 @@ pub struct Ingested {
     pub adopted: u64,
     /// Recorded and not to be sent: they ended before their resource's go-live.
     pub withheld: u64,
-    /// Texts quarantined for the first time.
+    /// Texts quarantined for the first time, or again after they were closed because they were there no more.
     pub quarantined: u64,
     /// Texts that were quarantined before.
     pub quarantined_again: u64,

@@ -284,6 +284,17 @@ impl Row {
         Ok(())
     }
 
+    /// A person gives up what the service refused or could not load: it holds nothing of it.
+    ///
+    /// # Errors
+    /// Where it is neither rejected nor failed.
+    pub fn give_up(&mut self) -> Result<(), IllegalEvent> {
+        self.state = self.state.next(Event::Dropped)?;
+        (self.taken, self.sent, self.before) = (false, None, None);
+        self.drop_payloads();
+        Ok(())
+    }
+
     /// The service could not load it.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub enum Event {
     Held,
     /// It maps now, or was approved.
     Released,
-    /// A person waived it, or the rules skip it now.
+    /// A person waived it or gave it up, or the rules skip it now.
     Dropped,
     /// There is a newer version.
     Restated,
@@ -187,6 +187,8 @@ impl State {
             (Self::Rejected | Self::Failed, Event::Loaded) => Ok(Self::Loaded),
             (Self::Rejected | Self::Failed, Event::Retried) => Ok(Self::Pending),
             (Self::Rejected, Event::Zeroed) => Ok(Self::Superseded),
+            // Only of adjustments: a run is asked for again whenever its input is read.
+            (Self::Rejected | Self::Failed, Event::Dropped) => Ok(Self::Superseded),
             (Self::Rejected | Self::Loaded | Self::Failed, Event::Restated | Event::Promoted) => {
                 Ok(Self::Pending)
             }
@@ -266,7 +268,7 @@ impl Event {
             Self::Recorded => "ingest: mapping made a record of it",
             Self::Held => "ingest: a person must look first",
             Self::Released => "ingest or a person: it maps now, or was approved",
-            Self::Dropped => "a person waived it, or the rules skip it now",
+            Self::Dropped => "a person waived it (of adjustments: withdrew it), or the rules skip it now",
             Self::Restated => "ingest: there is a newer version",
             Self::Zeroed => "ingest: zero charge now, and the service never took anything",
             Self::Withheld => "ingest: it ended before its resource\'s go-live, and nothing was sent",
@@ -328,9 +330,9 @@ mod tests {
         sending: restated>sending accepted>accepted refused>rejected lost>unknown not-sent>pending
         unknown: restated>unknown leased>sending arrived>accepted absent>pending loaded>loaded failed>failed
         accepted: restated>accepted loaded>loaded failed>failed promoted>pending moved>pending retried>pending
-        rejected: restated>pending zeroed>superseded loaded>loaded promoted>pending retried>pending
+        rejected: dropped>superseded restated>pending zeroed>superseded loaded>loaded promoted>pending retried>pending
         loaded: restated>pending promoted>pending moved>pending adopted>superseded
-        failed: restated>pending loaded>loaded promoted>pending retried>pending
+        failed: dropped>superseded restated>pending loaded>loaded promoted>pending retried>pending
         superseded: recorded>pending held>held imported>loaded";
 
     #[test]

@@ -142,13 +142,15 @@ pub struct Glance {
     pub state: State,
     /// There is an open hold.
     pub on_hold: bool,
+    /// That rules or mapping would price it otherwise has been noted.
+    pub drifted: bool,
 }
 
 impl Glance {
     /// True where the newest version is this record, from the same source, and nobody is asked about it: the answer for
     /// most records of most nights.
     pub fn is_same(&self, incoming: Incoming<'_>) -> bool {
-        let quiet = !self.on_hold && !matches!(self.state, State::Held | State::Superseded);
+        let quiet = !self.on_hold && !self.drifted && !matches!(self.state, State::Held | State::Superseded);
         quiet
             && self.digest == Some(incoming.digest)
             && self.source_digest == incoming.candidate.source_digest

@@ -319,3 +319,50 @@ fn requests_that_cannot_be_are_named_with_what_to_do() {
     refused(&["--csv", "bad.csv"], "bad.csv:5: 4 fields, but the header has 3");
     refused(&["--type", "refund", "--run", "1", "--charge", "0.01", "--approve"], "--reason");
 }
+
+#[test]
+fn what_the_service_does_not_hold_of_an_adjustment_can_be_given_up() {
+    let (service, site) = night(Settings {
+        refuse: vec![Rule::new("LocalRecordID", "refund-no", "not today")],
+        fail_load: vec![Rule::new("LocalRecordID", "refund-late", "Allocation could not be found")],
+        ..Settings::default()
+    });
+    refund(&site, 0, "0.01", &["--id", "no"]);
+    refund(&site, 0, "0.01", &["--id", "late"]);
+    refund(&site, 0, "0.0005", &["--id", "good"]);
+    for _ in 0..2 {
+        site.run(&["run", "--summary", "summary.json"]);
+    }
+    assert_eq!(site.summary()["adjustments"]["accepted"]["records"], 1);
+    let status = site.run(&["status"]).stdout;
+    let words = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words.matches("adjust --withdraw KEY").count(), 2, "{status}");
+    let key = |id: &str| format!("adjust/refund/{RUN}/{id}");
+    let withdraw = |keys: &[&str], status: i32| {
+        let said = site.run(&[&["adjust", "--withdraw"], keys, &WHY[1..]].concat());
+        assert_eq!(said.status, status, "{keys:?}\n{}{}", said.stdout, said.stderr);
+        said.stdout + &said.stderr
+    };
+    // Not what the service has, not a run, and all or none.
+    let (no, late, good) = (key("no"), key("late"), key("good"));
+    assert!(withdraw(&[&no, &good], 2).contains("the service may hold it"));
+    assert!(withdraw(&[&no, RUN], 2).contains("is no adjustment"));
+    assert!(withdraw(&[&no, "adjust/refund/nobody"], 2).contains("there is no ledger row"));
+    assert!(refund(&site, 2, "0.01", &["--id", "other"]).contains("0.0205 of that is refunded already"));
+    assert_eq!(withdraw(&[&no, &late], 0), "2 withdrawn\n");
+    refund(&site, 0, "0.02", &["--id", "other"]);
+    site.run(&["run", "--summary", "summary.json"]);
+    let adjustments = site.summary()["adjustments"].clone();
+    assert_eq!(
+        (&adjustments["superseded"]["records"], &adjustments["rejected"], &adjustments["failed"]),
+        (&2.into(), &Value::Null, &Value::Null),
+        "{adjustments}"
+    );
+    assert_eq!(held(&service).len(), 2);
+    assert!(site.run(&["explain", &no]).stdout.contains("dropped v1 by pat  node failure"));
+    // What was given up is not asked for again under its id, and a withdrawal is not said twice.
+    assert!(refund(&site, 0, "0.01", &["--id", "no"]).contains("0 taken in"));
+    assert_eq!(withdraw(&[&no], 2).matches("superseded").count(), 1);
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+}

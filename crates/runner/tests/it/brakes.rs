@@ -210,3 +210,53 @@ fn what_the_service_took_and_never_showed_is_settled_by_a_person() {
     let status: Value = serde_json::from_str(&site.run(&["status", "--json"]).stdout).unwrap();
     assert_eq!(status["totals"]["accepted"], 0);
 }
+
+#[test]
+fn records_are_settled_all_or_none() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    service.sandbox().inject("status:404@loaded".parse().unwrap());
+    site.run(&["run", "--source", "slurm"]);
+    let (first, second) = ("slurm/testhpc/0000000001/1795427125", "slurm/testhpc/0000000002/1795427125");
+    let loaded = || site.run(&["status", "--json"]).stdout;
+    let before = loaded();
+    for last in ["nobody", first] {
+        let keys = ["held", "settle", first, second, last];
+        let said = site.run(&[&keys[..], &["--outcome", "loaded", "--reason", "seen in the books"]].concat());
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{}", said.stderr);
+        assert_eq!(loaded(), before, "{last}: {}", said.stderr);
+    }
+    let said =
+        site.run(&["held", "settle", first, second, "--outcome", "loaded", "--reason", "seen in the books"]);
+    assert_eq!((said.status, said.stdout.as_str()), (0, "2 settled\n"), "{}", said.stderr);
+}
+
+#[test]
+fn a_waiver_is_taken_back_and_the_run_is_asked_about_again() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    site.run(&["run", "--wait", "20"]);
+    let key = "slurm/testhpc/0000000039/1795427134";
+    let held = || site.run(&["held", "--json"]).stdout.contains(key);
+    assert!(held());
+    let refused = site.run(&["held", "reopen", key, "--reason", "too early"]);
+    assert_eq!(refused.status, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("has no waived hold"), "{}", refused.stderr);
+    assert_eq!(site.run(&["held", "waive", key, "--reason", "a test job"]).status, 0);
+    assert!(!held());
+    // All or none, as everywhere.
+    let refused = site.run(&["held", "reopen", key, "nobody", "--reason", "it was real"]);
+    assert_eq!((refused.status, held()), (2, false), "{}", refused.stderr);
+    let said = site.run(&["held", "reopen", key, "--reason", "it was real", "--by", "pat"]);
+    assert_eq!((said.status, said.stdout.as_str()), (0, "1 open again\n"), "{}", said.stderr);
+    assert!(held());
+    assert!(site.run(&["explain", "39"]).stdout.contains("by pat  it was real"));
+    let posts = service.state().posts;
+    site.write("projects.csv", &format!("{}nosuchacct,TG-NEW000001\n", site.read("projects.csv")));
+    site.run(&["run", "--wait", "20"]);
+    assert_eq!((held(), service.state().posts), (false, posts + 1), "it maps now, and is sent");
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+}

@@ -270,3 +270,20 @@ fn a_message_of_nothing_but_a_refused_record_needs_a_person() {
     assert!(explained.contains("refused") && explained.contains("not known"), "{explained}");
     assert_eq!(site.run(&["run", "--wait", "5"]).status, 0, "it is said once");
 }
+
+#[test]
+fn a_dry_run_shows_what_maps_now_also_where_its_input_is_gone() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    site.run(&["run", "--wait", "20"]);
+    std::fs::remove_file(site.path("sacct/testhpc-2026-11-23.txt")).unwrap();
+    site.write("projects.csv", &format!("{}nosuchacct,TG-NEW000001\n", site.read("projects.csv")));
+    let dry = site.run(&["run", "--dry-run"]);
+    let shown: Vec<Value> = dry.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(shown.len(), 1, "{}{}", dry.stdout, dry.stderr);
+    assert_eq!(shown[0]["Records"][0]["LocalRecordID"], "39");
+    let before = service.state().loaded.len();
+    site.run(&["run", "--wait", "20"]);
+    assert_eq!(service.state().loaded.len(), before + 1);
+}

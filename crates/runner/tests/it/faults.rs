@@ -328,7 +328,7 @@ fn look_after(ledger: &mut dyn Ledger, service: &Service) {
             let id = &row.wanted.as_ref().unwrap().identity.local_record_id;
             let arrived =
                 state.loaded.iter().chain(&state.queued).any(|record| record.local_record_id == *id);
-            ledger.resolve_unknown(&row.key, arrived, PERSON, now).unwrap();
+            ledger.resolve_unknown(&[row.key], arrived, PERSON, now).unwrap();
         }
     }
     for which in [Retry::Rejected(None), Retry::Failed(None)] {

@@ -405,3 +405,42 @@ fn compacting_forgets_closed_texts_and_nothing_of_what_was_sent() {
     assert_eq!(site.run(&["quarantine"]).status, 0);
     assert_eq!(site.run(&["ledger", "verify"]).status, 0);
 }
+
+#[test]
+fn a_text_that_was_closed_by_reading_again_is_asked_anew_when_it_is_seen_again() {
+    let service = Service::start(Settings::default());
+    let site = Site::new();
+    site.send_to(&service.url());
+    let (file, other) = ("sacct/testhpc-2026-11-23.txt", "sacct/testhpc-2026-11-24.txt");
+    let whole = site.read(file);
+    let header = whole.lines().next().unwrap();
+    site.write(file, &format!("{whole}torn|in both\n"));
+    site.write(other, &format!("{header}\ntorn|in both\n"));
+    let open = || -> Vec<Value> {
+        let said = site.run(&["quarantine", "--json"]);
+        let texts = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+        texts.filter(|text: &Value| text["text"] == "torn|in both").collect()
+    };
+    site.run(&["run", "--wait", "20"]);
+    let first = open();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(first[0]["file"].as_str().unwrap().ends_with(file), "{first:?}");
+    // One of the two is put right.
+    site.write(file, &whole);
+    let retried = site.run(&["quarantine", "retry", &first[0]["id"].to_string()]);
+    assert!(retried.stdout.contains("1 closed"), "{}", retried.stdout);
+    assert!(open().is_empty());
+    let night = site.run(&["run", "--wait", "20"]);
+    let again = open();
+    assert_eq!((again.len(), night.status), (1, 1), "{}", night.stderr);
+    assert!(again[0]["file"].as_str().unwrap().ends_with(other), "{again:?}");
+    assert!(night.stderr.contains("newly quarantined 1"), "{}", night.stderr);
+    // Asked once, not every night; and what a person dismisses stays so.
+    assert_eq!(site.run(&["run", "--wait", "20"]).status, 0);
+    assert_eq!(open()[0]["id"], again[0]["id"]);
+    site.run(&["quarantine", "dismiss", &again[0]["id"].to_string(), "--reason", "no usage"]);
+    site.run(&["run", "--wait", "20"]);
+    assert!(open().is_empty());
+    let verified = site.run(&["ledger", "verify"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+}

@@ -439,3 +439,33 @@ fn an_approval_needs_a_reason_and_a_period() {
         assert_eq!(site.run(arguments).status, 2, "{arguments:?}");
     }
 }
+
+#[test]
+fn a_move_whose_zero_is_refused_says_what_to_do_and_goes_on_when_it_is_done() {
+    let service = Service::start(Settings::default());
+    let site = night(&service);
+    rename(&site);
+    restate(&site, 0, &WHY);
+    service.sandbox().inject("refuse LocalRecordID=1=not today".parse().unwrap());
+    site.run(&["run", "--wait", "1"]);
+    service.sandbox().clear_faults();
+    let status = site.run(&["status"]).stdout;
+    let words: Vec<&str> = status.split_whitespace().collect();
+    let status = words.join(" ");
+    assert!(status.contains("held: moving") && !status.contains("nobody is needed"), "{status}");
+    assert!(status.contains("zero is refused or failed: `amie-runner held retry KEY"), "{status}");
+    let key = "slurm/testhpc/0000000001/1795427125";
+    let said = site.run(&["held", "approve", key, "--reason", "no"]);
+    assert!(said.stderr.contains("held retry"), "{}", said.stderr);
+    let keys: Vec<String> = site
+        .run(&["held", "--json", "--reason", "moving"])
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["key"].as_str().unwrap().to_owned())
+        .collect();
+    let retry: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let said = site.run(&[&["held", "retry", "--reason", "the user is known"], &retry[..]].concat());
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    let night = site.run(&["run", "--wait", "20"]);
+    renamed(&service, &night.stderr);
+}

@@ -189,3 +189,40 @@ fn an_older_database_that_is_accepted_adds_nothing_twice() {
     let verified = site.run(&["ledger", "verify"]);
     assert_eq!(verified.status, 0, "{}", verified.stdout);
 }
+
+#[test]
+fn a_runner_that_wakes_after_its_lease_was_taken_over_settles_its_other_batches() {
+    let Some(server) = crate::postgres_server::shared() else { return };
+    let service = Service::start(Settings::default());
+    let (site, database) = site(&service, server);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_amie-runner"))
+        .current_dir(site.folder.path())
+        .args(["run", "--wait", "10", "--summary", "paused.json"])
+        .env("AMIE_PAUSE_AT", "answered:1")
+        .env("AMIE_PAUSE_FILE", site.path("paused"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let marker = site.path("paused");
+    while !marker.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it was not paused");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // All leases but the newest are over, and another runner takes over.
+    let open = "(SELECT max(id) FROM batch WHERE settled_at IS NULL)";
+    server.sql(
+        &database,
+        &format!("UPDATE batch SET lease_until = 0 WHERE settled_at IS NULL AND id < {open}"),
+    );
+    let other = site.run(&["run", "--wait", "10", "--summary", "other.json"]);
+    assert!([0, 1].contains(&other.status), "{}", other.stderr);
+    std::fs::remove_file(&marker).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!([Some(0), Some(1)].contains(&output.status.code()), "{said}");
+    assert!(said.contains("another runner took"), "{said}");
+    let left = "SELECT count(*) FROM batch WHERE settled_at IS NULL";
+    assert_eq!(server.sql(&database, left), "0", "an answer in flight was dropped: {said}");
+    exactly_once(&service, &said);
+}

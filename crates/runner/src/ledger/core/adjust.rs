@@ -45,7 +45,7 @@ fn refunded<S: Store>(session: &Session<'_, S>, run: &str) -> Result<Decimal, S:
             if !row.key.starts_with(&prefix) {
                 return Ok(sum);
             }
-            // Also what is refused or of unknown fate: it may still be sent, or have arrived.
+            // Also what is refused or of unknown fate: it may still be sent, or have arrived. Not what was withdrawn.
             if row.state != State::Superseded {
                 let charge = row.wanted.as_ref().map_or(Decimal::ZERO, |wanted| wanted.charge);
                 sum = sum.checked_add(charge).ok_or(LedgerError::ChargeOverflow)?;
@@ -138,6 +138,39 @@ pub(in crate::ledger) fn judge<S: Store>(
         verdicts.push(AdjustmentVerdict::New);
     }
     Ok(verdicts)
+}
+
+/// Gives up adjustments that the service does not hold. Answers how many.
+pub(in crate::ledger) fn withdraw<S: Store>(
+    session: &mut Session<'_, S>,
+    keys: &[String],
+    person: Person<'_>,
+    now: i64,
+) -> Result<u64, S::Fail> {
+    for key in keys {
+        let before = session.existing(key)?;
+        let refuse = |why: &str| LedgerError::CannotWithdraw { key: key.clone(), why: why.to_owned() };
+        if before.usage_type != UsageType::Adjustment {
+            return Err(refuse("it is no adjustment; a run is waived: `amie-runner held waive`").into());
+        }
+        // One that was refused at last may have arrived before; one that failed was taken, and then not loaded.
+        let refused = before.state == State::Rejected && !before.taken;
+        if matches!(before.state, State::Accepted | State::Loaded | State::Unknown | State::Sending)
+            || (before.state == State::Rejected && !refused)
+        {
+            let why = "the service may hold it; make another one against it (a debit against a refund), or say what became \
+                       of it: `amie-runner held settle`";
+            return Err(refuse(why).into());
+        }
+        let mut row = before.clone();
+        row.give_up().map_err(illegal(key))?;
+        session.save(Some(&before), &row)?;
+        session.store.note(&NewEvent {
+            person: Some(person.by),
+            ..NewEvent::of(now, What::Moved(Event::Dropped), &row, person.why)
+        })?;
+    }
+    Ok(keys.len() as u64)
 }
 
 /// Takes in those that are new, all of them or none. Answers how many.

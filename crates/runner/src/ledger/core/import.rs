@@ -8,6 +8,7 @@ use super::session::{Session, digest_of, illegal};
 use crate::ledger::row::{Identity, Sent, Wanted};
 use crate::ledger::store::{NewEvent, Store};
 use crate::ledger::{Event, Imported, Person, Row, SentRecord, SourceFacts, State, What};
+use amie_usage::UsageType;
 
 /// How the key of an imported record begins; no run's key does.
 const IMPORTED: &str = "imported/";
@@ -35,14 +36,14 @@ pub(in crate::ledger) fn import<S: Store>(
     let mut chunk = None;
     for record in records {
         let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
-        let key = format!("{IMPORTED}{usage_type}/{resource}/{local_record_id}/{submit}");
+        let key = key_of(*usage_type, &escaped(resource), &escaped(local_record_id), *submit);
         let identity = Identity {
             resource: resource.as_str().into(),
             local_record_id: local_record_id.clone(),
             submit: *submit,
         };
         let known = session.store.owner(*usage_type, &identity)?.is_some();
-        if known || session.store.row(&key)?.is_some() {
+        if known || session.store.row(&key)?.is_some() || known_unescaped(session, record, &key)? {
             report.known += 1;
             continue;
         }
@@ -66,6 +67,32 @@ pub(in crate::ledger) fn import<S: Store>(
         report.imported += 1;
     }
     Ok(report)
+}
+
+fn key_of(usage_type: UsageType, resource: &str, local_record_id: &str, submit: i64) -> String {
+    format!("{IMPORTED}{usage_type}/{resource}/{local_record_id}/{submit}")
+}
+
+/// A part of a key, so that no two lists of parts make one key.
+fn escaped(part: &str) -> String {
+    part.replace('%', "%25").replace('/', "%2F")
+}
+
+/// True where a record is known by the key that it had before parts of keys were escaped.
+fn known_unescaped<S: Store>(
+    session: &Session<'_, S>,
+    record: &SentRecord,
+    key: &str,
+) -> Result<bool, S::Fail> {
+    let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
+    let old = key_of(*usage_type, resource, local_record_id, *submit);
+    if old == key {
+        return Ok(false);
+    }
+    let row = session.store.row(&old)?;
+    Ok(row.and_then(|row| row.wanted).is_some_and(|wanted| {
+        *wanted.identity.resource == **resource && wanted.identity.local_record_id == *local_record_id
+    }))
 }
 
 fn row_of(record: &SentRecord, key: String, identity: Identity, chunk: i64, origin: &str, now: i64) -> Row {

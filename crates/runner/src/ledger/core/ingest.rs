@@ -578,7 +578,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn unchanged(&mut self, before: Row, candidate: &Candidate, refresh: bool) -> Result<(), S::Fail> {
-        let mut row = before.clone();
+        // Should the rules change once more, that is news again.
+        let mut row = Row { drifted: false, ..before.clone() };
         if refresh {
             row.source_digest = candidate.source_digest;
             if let Some(wanted) = &mut row.wanted {

@@ -33,40 +33,50 @@ fn ahead<S: Store>(session: &Session<'_, S>, keys: &[String]) -> Result<(), S::F
 
 pub(in crate::ledger) fn resolve_unknown<S: Store>(
     session: &mut Session<'_, S>,
-    key: &str,
+    keys: &[String],
     arrived: bool,
     person: Person<'_>,
     now: i64,
-) -> Result<(), S::Fail> {
-    let before = session.existing(key)?;
-    let mut row = before.clone();
-    let events = row.resolve(arrived).map_err(illegal(key))?;
-    session.save(Some(&before), &row)?;
-    events.into_iter().try_for_each(|event| note(session, &row, What::Moved(event), person, None, now))
+) -> Result<u64, S::Fail> {
+    decide(session, keys, person, now, |row| row.resolve(arrived))
 }
 
 pub(in crate::ledger) fn resolve_accepted<S: Store>(
     session: &mut Session<'_, S>,
-    key: &str,
+    keys: &[String],
     loaded: bool,
     person: Person<'_>,
     now: i64,
-) -> Result<(), S::Fail> {
-    let before = session.existing(key)?;
-    let mut row = before.clone();
-    let events = if loaded {
-        row.seen_loaded(now).map_err(illegal(key))?
-    } else {
+) -> Result<u64, S::Fail> {
+    decide(session, keys, person, now, |row| match loaded {
+        true => row.seen_loaded(now),
         // What was refused or failed is retried as such: here a person speaks of what the service took.
-        if row.state != State::Accepted {
-            let source = IllegalEvent { state: Some(row.state), event: Event::Absent };
-            return Err(LedgerError::Illegal { key: key.to_owned(), source }.into());
+        false if row.state != State::Accepted => {
+            Err(IllegalEvent { state: Some(row.state), event: Event::Absent })
         }
-        row.step(Event::Retried).map_err(illegal(key))?;
-        vec![Event::Retried]
-    };
-    session.save(Some(&before), &row)?;
-    events.into_iter().try_for_each(|event| note(session, &row, What::Moved(event), person, None, now))
+        false => row.step(Event::Retried).map(|()| vec![Event::Retried]),
+    })
+}
+
+/// Does to each row what a person decided, and notes the events that this answers. Answers how many.
+fn decide<S: Store>(
+    session: &mut Session<'_, S>,
+    keys: &[String],
+    person: Person<'_>,
+    now: i64,
+    decided: impl Fn(&mut Row) -> Result<Vec<Event>, IllegalEvent>,
+) -> Result<u64, S::Fail> {
+    ahead(session, keys)?;
+    for key in keys {
+        let before = session.existing(key)?;
+        let mut row = before.clone();
+        let events = decided(&mut row).map_err(illegal(key))?;
+        session.save(Some(&before), &row)?;
+        for event in events {
+            note(session, &row, What::Moved(event), person, None, now)?;
+        }
+    }
+    Ok(keys.len() as u64)
 }
 
 pub(in crate::ledger) fn retry<S: Store>(
@@ -249,25 +259,29 @@ pub(in crate::ledger) fn close_holds<S: Store>(
     Ok(keys.len() as u64)
 }
 
-pub(in crate::ledger) fn reopen_hold<S: Store>(
+pub(in crate::ledger) fn reopen_holds<S: Store>(
     session: &mut Session<'_, S>,
-    key: &str,
+    keys: &[String],
     person: Person<'_>,
     now: i64,
-) -> Result<(), S::Fail> {
-    if !session.store.unwaive(key)? {
-        return Err(LedgerError::NoSuchHold { key: key.to_owned(), wanted: "waived" }.into());
+) -> Result<u64, S::Fail> {
+    ahead(session, keys)?;
+    for key in keys {
+        if !session.store.unwaive(key)? {
+            return Err(LedgerError::NoSuchHold { key: key.clone(), wanted: "waived" }.into());
+        }
+        let before = session.existing(key)?;
+        let mut row = Row { on_hold: true, ..before.clone() };
+        let what = if row.state == State::Superseded {
+            row.step(Event::Held).map_err(illegal(key))?;
+            What::Moved(Event::Held)
+        } else {
+            What::Noted(Note::HoldOpened)
+        };
+        session.save(Some(&before), &row)?;
+        note(session, &row, what, person, None, now)?;
     }
-    let before = session.existing(key)?;
-    let mut row = Row { on_hold: true, ..before.clone() };
-    let what = if row.state == State::Superseded {
-        row.step(Event::Held).map_err(illegal(key))?;
-        What::Moved(Event::Held)
-    } else {
-        What::Noted(Note::HoldOpened)
-    };
-    session.save(Some(&before), &row)?;
-    note(session, &row, what, person, None, now)
+    Ok(keys.len() as u64)
 }
 
 pub(in crate::ledger) fn close_quarantine<S: Store>(

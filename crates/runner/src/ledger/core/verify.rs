@@ -6,10 +6,14 @@ use crate::ledger::row::PayloadRef;
 use crate::ledger::store::{Place, Store};
 use crate::ledger::{Entry, Fault, Row, State, What};
 use amie_usage::Decimal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 /// More faults than this are not listed: the ledger is broken either way.
 const MOST_FAULTS: usize = 1_000;
+
+/// Entries of a sum that are said to differ.
+const MOST_ENTRIES: usize = 5;
 
 pub(in crate::ledger) fn verify<S: Store>(session: &Session<'_, S>) -> Result<Vec<Fault>, S::Fail> {
     let mut check = Check { session, faults: Vec::new(), sums: Sums::default() };
@@ -141,23 +145,18 @@ impl<S: Store> Check<'_, '_, S> {
         let store = self.session.store;
         let kept: BTreeMap<_, _> =
             store.tallies()?.into_iter().map(|(place, (rows, sum))| (place, (rows, Some(sum)))).collect();
-        if kept != self.sums.tallies {
-            let what = format!("kept {kept:?}, but the rows add up to {:?}", self.sums.tallies);
-            self.fault("totals", what);
-        }
         let chunks = store.references()?;
-        if chunks != self.sums.chunks {
-            let what = format!("kept {chunks:?}, but the rows refer to {:?}", self.sums.chunks);
-            self.fault("payload references", what);
-        }
-        let stored = store.stored_payloads()?;
-        if stored != chunks {
-            self.fault("payloads", format!("of {stored:?} are stored, but {chunks:?} are needed"));
-        }
-        let batches = store.waiting()?;
-        if batches != self.sums.batches {
-            let what = format!("kept {batches:?}, but the rows say {:?}", self.sums.batches);
-            self.fault("batches", what);
+        let (stored, batches) = (store.stored_payloads()?, store.waiting()?);
+        let found = [
+            ("totals", difference("place", &kept, &self.sums.tallies)),
+            ("payload references", difference("chunk", &chunks, &self.sums.chunks)),
+            ("payloads", difference("chunk", &stored, &chunks)),
+            ("batches", difference("batch", &batches, &self.sums.batches)),
+        ];
+        for (about, difference) in found {
+            if let Some(what) = difference {
+                self.fault(about, what);
+            }
         }
         Ok(())
     }
@@ -182,6 +181,28 @@ impl<S: Store> Check<'_, '_, S> {
         }
         Ok(())
     }
+}
+
+/// Where what was kept is not what the rows say: the first entries that differ, and how many others do.
+fn difference<K: Ord + Debug, V: PartialEq + Debug>(
+    name: &str,
+    kept: &BTreeMap<K, V>,
+    found: &BTreeMap<K, V>,
+) -> Option<String> {
+    let keys: BTreeSet<&K> = kept.keys().chain(found.keys()).collect();
+    let mut differ = keys.into_iter().filter(|key| kept.get(key) != found.get(key)).peekable();
+    differ.peek()?;
+    let shown = |value: Option<&V>| value.map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"));
+    let mut text = Vec::new();
+    for key in differ.by_ref().take(MOST_ENTRIES) {
+        let (kept, found) = (shown(kept.get(key)), shown(found.get(key)));
+        text.push(format!("{name} {key:?}: kept {kept}, but the rows refer to {found}"));
+    }
+    let more = differ.count();
+    if more > 0 {
+        text.push(format!("and {more} more"));
+    }
+    Some(text.join("; "))
 }
 
 /// Where the history of a row leads, by the same function that moved it.

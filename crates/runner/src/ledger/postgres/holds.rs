@@ -6,7 +6,8 @@ use super::{Fail, PostgresStore, short, storable};
 use crate::ledger::codes::{digest, signed, type_code, unsigned, usage_type};
 use crate::ledger::store::{Holding, Holds, Names, NewHold, Texts};
 use crate::ledger::{
-    ClosedHold, ClosedText, Group, Hold, HoldEnd, Person, Quarantined, QuarantinedText, Reviewed,
+    ClosedHold, ClosedText, Group, Hold, HoldEnd, NOT_THERE_ANY_MORE, Person, Quarantined, QuarantinedText,
+    Reviewed,
 };
 
 const COLUMNS: &str = "key, usage_type, reason, detail, run, source_digest, rules_digest, first_seen, last_seen, file, \
@@ -154,13 +155,41 @@ impl PostgresStore {
         }
         let source = self.id(source)?;
         let bytes: Vec<Vec<u8>> = digests.iter().map(|digest| digest.to_be_bytes().to_vec()).collect();
-        let sql = "SELECT digest FROM quarantine WHERE source = $1 AND digest = ANY($2)";
+        let sql = "SELECT digest, closed_why FROM quarantine WHERE source = $1 AND digest = ANY($2)";
         let found = self.query(sql, &[&source, &bytes])?;
-        let memory = &mut *self.memory.borrow_mut();
-        memory.texts.extend(digests.iter().map(|digest| ((source, *digest), false)));
-        for row in &found {
-            memory.texts.insert((source, digest(row.try_get(0)?)?), true);
+        let mut gone: Vec<&[u8]> = Vec::new();
+        {
+            let memory = &mut *self.memory.borrow_mut();
+            memory.texts.extend(digests.iter().map(|digest| ((source, *digest), false)));
+            for row in &found {
+                match row.try_get::<_, Option<&str>>(1)? {
+                    Some(NOT_THERE_ANY_MORE) => gone.push(row.try_get(0)?),
+                    _ => _ = memory.texts.insert((source, digest(row.try_get(0)?)?), true),
+                }
+            }
         }
+        self.make_room_for_texts(source, &gone)
+    }
+
+    /// The number of the next new text.
+    fn next_text(&self) -> Result<i64, Fail> {
+        let next = self.memory.borrow().next_text;
+        match next {
+            Some(id) => Ok(id),
+            None => self.number("SELECT coalesce(max(id), 0) + 1 FROM quarantine"),
+        }
+    }
+
+    /// Questions that were closed because their texts were there no more are asked anew, under numbers that no text had:
+    /// so they are news.
+    fn make_room_for_texts(&self, source: i64, gone: &[&[u8]]) -> Result<(), Fail> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let next = self.next_text()?;
+        self.memory.borrow_mut().next_text = Some(next);
+        let sql = "DELETE FROM quarantine WHERE source = $1 AND digest = ANY($2)";
+        self.execute(sql, &[&source, &gone])?;
         Ok(())
     }
 
@@ -316,11 +345,7 @@ impl Texts for PostgresStore {
         if !self.memory.borrow().texts.contains_key(&place) {
             self.learn_seen_texts(source, &[digest])?;
         }
-        let next = self.memory.borrow().next_text;
-        let id = match next {
-            Some(id) => id,
-            None => self.number("SELECT coalesce(max(id), 0) + 1 FROM quarantine")?,
-        };
+        let id = self.next_text()?;
         let memory = &mut *self.memory.borrow_mut();
         if memory.texts.insert(place, true) == Some(true) {
             memory.seen_texts.push((source_id, digest, now));

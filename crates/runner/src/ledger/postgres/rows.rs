@@ -509,11 +509,13 @@ impl Rows for PostgresStore {
                 continue;
             }
             let newest: Option<&[u8]> = row.try_get(1)?;
+            let flags: i16 = row.try_get(4)?;
             let glance = Glance {
                 digest: newest.map(digest).transpose()?,
                 source_digest: digest(row.try_get(2)?)?,
                 state: state(row.try_get::<_, i16>(3)?.into())?,
-                on_hold: row.try_get::<_, i16>(4)? & ON_HOLD != 0,
+                on_hold: flags & ON_HOLD != 0,
+                drifted: flags & DRIFTED != 0,
             };
             each(row.try_get(0)?, glance);
         }

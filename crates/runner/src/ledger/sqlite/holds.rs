@@ -4,7 +4,8 @@ use super::{Fail, SqliteStore};
 use crate::ledger::codes::{digest, signed, type_code, unsigned, usage_type};
 use crate::ledger::store::{Holding, Holds, Names, NewHold, Texts};
 use crate::ledger::{
-    ClosedHold, ClosedText, Group, Hold, HoldEnd, Person, Quarantined, QuarantinedText, Reviewed,
+    ClosedHold, ClosedText, Group, Hold, HoldEnd, NOT_THERE_ANY_MORE, Person, Quarantined, QuarantinedText,
+    Reviewed,
 };
 use rusqlite::OptionalExtension;
 
@@ -205,14 +206,22 @@ impl Texts for SqliteStore {
         now: i64,
     ) -> Result<bool, Fail> {
         let (source, digest) = (self.id(source)?, digest.to_be_bytes());
-        let sql = "UPDATE quarantine SET last_seen = max(last_seen, ?3) WHERE source = ?1 AND digest = ?2";
-        if self.connection.prepare_cached(sql)?.execute((source, digest, now))? > 0 {
+        let sql = "UPDATE quarantine SET last_seen = max(last_seen, ?3) \
+                   WHERE source = ?1 AND digest = ?2 AND closed_why IS NOT ?4";
+        if self.connection.prepare_cached(sql)?.execute((source, digest, now, NOT_THERE_ANY_MORE))? > 0 {
             return Ok(false);
+        }
+        let file = self.id(file)?;
+        // A question that was closed because the text was there no more is asked anew, with a number of its own: so it is news.
+        let sql = "UPDATE quarantine SET id = (SELECT max(id) + 1 FROM quarantine), reason = ?3, detail = ?4, text = ?5, \
+                   file = ?6, line = ?7, last_seen = ?8, closed_at = NULL, closed_by = NULL, closed_why = NULL \
+                   WHERE source = ?1 AND digest = ?2";
+        let values = (source, digest, &text.reason, &text.detail, &text.text, file, signed(text.line), now);
+        if self.connection.prepare_cached(sql)?.execute(values)? > 0 {
+            return Ok(true);
         }
         let sql = "INSERT INTO quarantine (source, digest, reason, detail, text, file, line, first_seen, last_seen) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
-        let file = self.id(file)?;
-        let values = (source, digest, &text.reason, &text.detail, &text.text, file, signed(text.line), now);
         self.connection.prepare_cached(sql)?.execute(values)?;
         Ok(true)
     }

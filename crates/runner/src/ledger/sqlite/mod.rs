@@ -20,6 +20,7 @@ use super::names::NameCache;
 use super::store::{Purpose, Transactions};
 use super::{Binding, Group, LedgerError, Older, migrate};
 use crate::crash;
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, ffi};
 use std::cell::{Cell, RefCell};
@@ -210,6 +211,30 @@ impl SqliteLedger {
         Ok(book)
     }
 
+    /// Copies a ledger as it is at one moment, beside a runner that may be changing it, and before it what its witness
+    /// says. One that is not there yet is no error.
+    pub(in crate::ledger) fn copy(from: &Path, to: &Path) -> Result<(), LedgerError> {
+        if !place::is_there(from)? {
+            return Ok(());
+        }
+        let (seen, copy) = (place::beside(from, ".witness"), place::beside(to, ".witness"));
+        if seen.exists() {
+            std::fs::copy(&seen, copy).map_err(|source| LedgerError::Io { path: seen, source })?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let copied = || -> Result<(), Fail> {
+            let source = Connection::open_with_flags(from, flags)?;
+            source.busy_timeout(Duration::from_secs(10))?;
+            let mut target = Connection::open(to)?;
+            // All pages in one step are those of one transaction.
+            match Backup::new(&source, &mut target)?.step(-1)? {
+                StepResult::Done => Ok(()),
+                _ => Err(LedgerError::Busy { path: from.to_owned() }.into()),
+            }
+        };
+        copied().map_err(|fail| fail.at(from))
+    }
+
     fn with(connection: Connection, path: &Path, binding: Binding, lock: Option<File>) -> Self {
         connection.set_prepared_statement_cache_capacity(128);
         let store = SqliteStore {
@@ -310,7 +335,8 @@ impl Transactions for SqliteStore {
     }
 
     fn self_check(&self) -> Result<Vec<String>, Fail> {
-        let mut statement = self.connection.prepare("PRAGMA quick_check(20)")?;
+        // Not `quick_check`, which does not look whether each row is in its indexes: one that an index has lost is never sent.
+        let mut statement = self.connection.prepare("PRAGMA integrity_check(20)")?;
         let found = statement.query_map([], |row| row.get(0))?;
         let mut lines: Vec<String> = found.collect::<Result<_, _>>()?;
         lines.retain(|line| line != "ok");

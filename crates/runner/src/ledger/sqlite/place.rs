@@ -68,13 +68,20 @@ fn page_of(first: &[u8]) -> u64 {
     }
 }
 
-/// True where a ledger is at a path. A file that lacks a part of a page is refused, unless the log beside it may have it:
+/// True where a ledger is at a path. Where its log lies there alone, somebody has moved the ledger away from it: SQLite
+/// would put what is in the log into the next ledger of that name. A file that lacks a part of a page is refused, unless the log beside it may have it:
 /// SQLite takes a file of less than a page for a new database, and with it all memory of what was sent would be gone in
 /// silence; and it reads the missing end of a last page as zeros.
 pub(super) fn is_there(path: &Path) -> Result<bool, LedgerError> {
     let len = match std::fs::metadata(path) {
         Ok(file) => file.len(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let left = beside(path, "-wal");
+            return match std::fs::metadata(&left) {
+                Ok(log) if log.len() > 0 => Err(LedgerError::LogAlone { path: path.to_owned(), log: left }),
+                _ => Ok(false),
+            };
+        }
         Err(source) => return Err(LedgerError::Io { path: path.to_owned(), source }),
     };
     let mut first = Vec::new();

@@ -205,7 +205,8 @@ impl Rows for SqliteStore {
                 let source_digest = digest(columns.blob()?)?;
                 let (state, flags) = (state(columns.next()?)?, columns.next::<i64>()?);
                 let digest = newest.map(digest).transpose()?;
-                each(key, Glance { digest, source_digest, state, on_hold: flags & ON_HOLD != 0 });
+                let (on_hold, drifted) = (flags & ON_HOLD != 0, flags & DRIFTED != 0);
+                each(key, Glance { digest, source_digest, state, on_hold, drifted });
             }
         }
         Ok(complete)

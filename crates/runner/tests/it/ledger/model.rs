@@ -503,12 +503,12 @@ impl World {
             let booked = self.service.books.contains_key(&place);
             if row.state == State::Unknown && run >= STORAGE {
                 let arrived = queued || booked;
-                self.site.ledger().resolve_unknown(&row.key, arrived, ADMIN, now).unwrap();
+                self.site.ledger().resolve_unknown(&[row.key.clone()], arrived, ADMIN, now).unwrap();
                 if !arrived {
                     self.owed.never_arrived(run);
                 }
             } else if row.state == State::Accepted && !queued && self.service.forgot.contains(&place) {
-                self.site.ledger().resolve_accepted(&row.key, true, ADMIN, now).unwrap();
+                self.site.ledger().resolve_accepted(&[row.key.clone()], true, ADMIN, now).unwrap();
             }
         }
     }

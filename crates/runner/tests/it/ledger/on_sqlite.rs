@@ -105,3 +105,34 @@ fn what_is_no_ledger_is_refused_by_name() {
     assert!(matches!(error, LedgerError::Corrupt { .. }), "{error}");
     assert!(error.to_string().contains("backup"), "{error}");
 }
+
+#[test]
+fn a_log_whose_ledger_was_moved_away_is_refused_and_not_put_into_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let log = directory.path().join("ledger.db-wal");
+    let mut ledger = SqliteLedger::open(&path, &binding(), NOW).unwrap();
+    ledger.ingest(&chunk(&[Run::new(1, "1")]), NOW).unwrap();
+    // As a kill leaves it; then somebody moves the database alone away.
+    let left = std::fs::read(&log).unwrap();
+    assert!(!left.is_empty());
+    drop(ledger);
+    std::fs::write(&log, &left).unwrap();
+    std::fs::rename(&path, directory.path().join("elsewhere.db")).unwrap();
+    for opened in [SqliteLedger::open(&path, &binding(), NOW), SqliteLedger::open_reader(&path)] {
+        let text = opened.unwrap_err().to_string();
+        for part in ["ledger.db-wal", "put the ledger back beside it", "move"] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+    }
+    assert!(!path.exists(), "nothing was made");
+    assert_eq!(std::fs::read(&log).unwrap(), left, "and the log is as it was");
+    // Back in its place, all is there; a log that is empty belongs to nobody.
+    std::fs::rename(directory.path().join("elsewhere.db"), &path).unwrap();
+    let ledger = SqliteLedger::open(&path, &binding(), NOW).unwrap();
+    assert_eq!(ledger.totals().unwrap().states.len(), 1);
+    drop(ledger);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&log, "").unwrap();
+    assert!(SqliteLedger::open(&path, &binding(), NOW).is_ok());
+}

@@ -9,8 +9,8 @@ use amie_usage::UsageType;
 use runner::ledger::restate::{COLLISION, RESTORED};
 use runner::ledger::{
     Adjustment, AdjustmentVerdict, BatchId, CARRIED_DAYS, Carried, Chunk, Event, Find, HoldEnd, Ingested,
-    LeaseRequest, LedgerError, List, Note, Progress, QuarantinedText, REFUNDS, RecordOutcome, Recovered,
-    Restored, Retry, SentRecord, Settled, Sighting, State, What, envelope_bytes,
+    LeaseRequest, LedgerError, List, NOT_THERE_ANY_MORE, Note, Person, Progress, QuarantinedText, REFUNDS,
+    RecordOutcome, Recovered, Restored, Retry, SentRecord, Settled, Sighting, State, What, envelope_bytes,
 };
 
 #[test]
@@ -107,14 +107,14 @@ fn storage_of_unknown_fate_waits_for_a_sighting_or_a_person() {
         assert_eq!(site.ledger().groups(List::Unknown, 1).unwrap()[0].count, 3);
 
         assert_eq!(site.load(&runs[0], "10", NOW + 5).loaded, 1);
-        site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6).unwrap();
-        site.ledger().resolve_unknown(&runs[2].key, false, ADMIN, NOW + 6).unwrap();
+        site.ledger().resolve_unknown(&[runs[1].key.clone()], true, ADMIN, NOW + 6).unwrap();
+        site.ledger().resolve_unknown(&[runs[2].key.clone()], false, ADMIN, NOW + 6).unwrap();
         site.sound();
         let states: Vec<State> = runs.iter().map(|run| site.state(run)).collect();
         assert_eq!(states, [State::Loaded, State::Accepted, State::Pending]);
         let leased = site.ledger().lease(&request).unwrap().unwrap();
         assert_eq!(leased.records.len(), 1);
-        let twice = site.ledger().resolve_unknown(&runs[1].key, true, ADMIN, NOW + 6);
+        let twice = site.ledger().resolve_unknown(&[runs[1].key.clone()], true, ADMIN, NOW + 6);
         assert!(matches!(twice, Err(LedgerError::Illegal { .. })));
         let history = site.ledger().history(&runs[1].key).unwrap();
         assert_eq!(history.last().unwrap().by.as_deref(), Some("root"));
@@ -361,6 +361,27 @@ fn rules_and_mapping_never_reprice_silently() {
 }
 
 #[test]
+fn rules_that_go_back_and_change_again_are_news_again() {
+    let Some(mut site) = Site::new() else { return };
+    let run = Run::new(1, "10");
+    let priced = Run { charge: "11".parse().unwrap(), ..run.clone() };
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Accepted, NOW);
+    let first = Ingested { drifted: 1, drifted_first: 1, ..Ingested::default() };
+    assert_eq!(site.take(&[priced.clone()]), first);
+    site.ledger().mark_reported().unwrap();
+    assert_eq!(site.take(&[priced.clone()]), Ingested { drifted: 1, ..Ingested::default() });
+    for _ in 0..2 {
+        assert_eq!(site.take(&[run.clone()]), Ingested { unchanged: 1, ..Ingested::default() });
+    }
+    assert!(site.ledger().news().unwrap().is_empty());
+    assert!(!site.ledger().find(&Find::Key(run.key.clone()), 1).unwrap()[0].drifted);
+    assert_eq!(site.take(&[priced]), first);
+    assert_eq!(site.ledger().news().unwrap().drifted, 1);
+    assert_eq!(site.words(&run), ["recorded", "leased", "accepted", "drifted", "drifted"]);
+}
+
+#[test]
 fn another_source_digest_with_the_same_payload_does_not_open_a_back_door_for_repricing() {
     let Some(mut site) = Site::new() else { return };
     let run = Run::new(1, "10");
@@ -488,10 +509,10 @@ fn a_waiver_stays_while_reason_and_source_stay() {
     site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
     assert_eq!(site.ledger().ingest(&held(&other, "unknown-project", false), NOW).unwrap().held, 1);
     site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
-    site.ledger().reopen_hold(&run.key, ADMIN, NOW).unwrap();
+    site.ledger().reopen_holds(&[run.key.clone()], ADMIN, NOW).unwrap();
     site.sound();
     assert_eq!(site.state(&run), State::Held);
-    let none = site.ledger().reopen_hold(&run.key, ADMIN, NOW);
+    let none = site.ledger().reopen_holds(&[run.key.clone()], ADMIN, NOW);
     assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
     let none = site.ledger().close_holds(&["nobody".to_owned()], HoldEnd::Waived, ADMIN, NOW);
     assert!(matches!(none, Err(LedgerError::NoSuchHold { .. })), "{none:?}");
@@ -564,6 +585,39 @@ fn quarantined_texts_are_counted_once() {
     assert_eq!((open[0].text.as_slice(), open[1].last_seen), (b"a|b".as_slice(), NOW + 1));
     assert_eq!(site.ledger().close_quarantine(&[open[0].id, open[0].id], ADMIN, NOW).unwrap(), 1);
     assert_eq!(site.ledger().totals().unwrap().quarantined_open, 2);
+}
+
+#[test]
+fn a_text_that_was_there_no_more_is_a_new_question_when_it_is_seen_again() {
+    let Some(mut site) = Site::new() else { return };
+    let text = |text: &str, file| QuarantinedText {
+        reason: "columns".into(),
+        detail: "18 of 19".into(),
+        text: text.into(),
+        file,
+        line: 3,
+    };
+    let both = |file| Chunk {
+        files: vec!["a.txt".into(), "b.txt".into()],
+        quarantined: vec![text("dismissed", file), text("gone", file)],
+        ..chunk(&[])
+    };
+    site.ledger().ingest(&both(0), NOW).unwrap();
+    site.ledger().mark_reported().unwrap();
+    let ids: Vec<i64> = site.ledger().quarantined(0, 10).unwrap().iter().map(|text| text.id).collect();
+    let gone = Person { why: NOT_THERE_ANY_MORE, ..ADMIN };
+    site.ledger().close_quarantine(&ids[..1], ADMIN, NOW).unwrap();
+    site.ledger().close_quarantine(&ids[1..], gone, NOW).unwrap();
+    let again = site.ledger().ingest(&both(1), NOW + 1).unwrap();
+    assert_eq!((again.quarantined, again.quarantined_again), (1, 1));
+    let open = site.ledger().quarantined(0, 10).unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].text.as_slice(), open[0].file.as_str()), (b"gone".as_slice(), "b.txt"));
+    assert_eq!(site.ledger().news().unwrap().quarantined, 1);
+    let more = site.ledger().ingest(&both(1), NOW + 2).unwrap();
+    assert_eq!((more.quarantined, more.quarantined_again), (0, 2));
+    assert_eq!(site.ledger().quarantined(0, 10).unwrap()[0].id, open[0].id);
+    site.sound();
 }
 
 #[test]
@@ -807,6 +861,29 @@ fn what_a_restored_ledger_might_have_sent_waits_for_a_person() {
         Some(NOW + 9 - 14 * 86_400),
         "what was restated since is looked for"
     );
+}
+
+#[test]
+fn imported_records_whose_names_have_slashes_are_each_kept() {
+    let Some(mut site) = Site::new() else { return };
+    let sent = |resource: &str, id: &str| SentRecord {
+        usage_type: UsageType::Compute,
+        resource: resource.into(),
+        local_record_id: id.into(),
+        submit: 5,
+        charge: "1".parse().unwrap(),
+        username: String::new(),
+        project: String::new(),
+        loaded_at: None,
+        line: 1,
+    };
+    let records = [sent("x", "y/z"), sent("x/y", "z"), sent("x%2Fy", "z"), sent("plain", "7")];
+    let done = site.ledger().import_sent(&records, "a table", ADMIN, NOW).unwrap();
+    assert_eq!((done.imported, done.known), (4, 0));
+    let again = site.ledger().import_sent(&records, "a table", ADMIN, NOW).unwrap();
+    assert_eq!((again.imported, again.known), (0, 4));
+    assert_eq!(site.ledger().find(&Find::Key("imported/Compute/plain/7/5".into()), 1).unwrap().len(), 1);
+    site.sound();
 }
 
 #[test]
