@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Rows that make a transaction worth its flush: 10,000 (measured: smaller ones are several times slower a row).
-const ROWS_A_TRANSACTION: usize = 10_000;
+pub(crate) const ROWS_A_TRANSACTION: usize = 10_000;
 
 /// What reading all sources gave.
 #[derive(Debug, Default)]

@@ -4,15 +4,13 @@
 
 use crate::clock;
 use crate::crash;
+use crate::ledger::sight::CLOCK_SKEW;
 use crate::ledger::{Confirmed, Ledger, LedgerError, Sighting};
 use amie_usage::{
     CallError, Cancel, Client, FailedRecord, LoadedQuery, LoadedRecord, RetryBudget, UsageType, ask,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// Clocks of the site and the service may differ by this much, seconds.
-const CLOCK_SKEW: i64 = 300;
 
 /// The furthest that is looked back, seconds: 90 days. What was accepted earlier and never loaded is reported as overdue;
 /// without a bound, one such record would make every night read the service's whole history.

@@ -6,7 +6,7 @@
 use crate::adjusting::refunds;
 use crate::clock;
 use crate::config::Config;
-use crate::engine::{Collected, each_block, job_rules, rules_digest, take_up};
+use crate::engine::{Collected, ROWS_A_TRANSACTION, each_block, job_rules, rules_digest, take_up};
 use crate::ledger::restate::{Decision, Offer, Suspicion, decide, zero_record};
 use crate::ledger::row::Identity;
 use crate::ledger::{Candidate, Chunk, Find, Ingested, Ledger, LedgerError, Person, Row, SourceFacts, State};
@@ -131,9 +131,6 @@ pub struct Restatement {
 
 /// Examples that are kept.
 const EXAMPLES: usize = 10;
-
-/// Rows that make a transaction.
-const ROWS_A_TRANSACTION: usize = 10_000;
 
 impl Restatement {
     /// Charges in all: old, new.

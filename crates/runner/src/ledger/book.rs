@@ -10,7 +10,7 @@ use super::{
     Adjustment, AdjustmentVerdict, Awaiting, BatchId, Binding, Braked, Carried, Chunk, Compacted, Confirmed,
     Decided, Entry, Fault, Find, GoLive, Group, Hold, HoldEnd, Imported, Ingested, LeaseRequest, Leased,
     Ledger, LedgerError, List, Logged, News, Older, Person, Progress, Quarantined, RecordOutcome, Recovered,
-    Repricing, Restored, Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
+    Restored, Retry, Reviewed, Row, SentRecord, Settled, Sighting, State, Totals,
 };
 use crate::crash;
 use amie_usage::UsageType;
@@ -104,10 +104,6 @@ impl<S: Store + Send> Ledger for Book<S> {
             let doubted = restored::doubted(session, chunk)?;
             ingest::ingest(session, doubted.as_ref().unwrap_or(chunk), Some(person), now)
         })
-    }
-
-    fn preview(&self, chunk: &Chunk) -> Result<Vec<Repricing>, LedgerError> {
-        self.ask(|session| ingest::preview(session, chunk))
     }
 
     fn recover(&mut self, now: i64) -> Result<Recovered, LedgerError> {

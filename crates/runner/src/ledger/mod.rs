@@ -341,12 +341,6 @@ pub trait Ledger: Send {
     /// As [`ingest`](Self::ingest).
     fn restate(&mut self, chunk: &Chunk, person: Person<'_>, now: i64) -> Result<Ingested, LedgerError>;
 
-    /// What [`restate`](Self::restate) would change of rows that were sent, summed by resource and project.
-    ///
-    /// # Errors
-    /// Where the chunk contradicts itself or the store fails.
-    fn preview(&self, chunk: &Chunk) -> Result<Vec<Repricing>, LedgerError>;
-
     /// Settles what a dead process left as `sending`: it may have arrived. To be called before the first lease.
     ///
     /// # Errors
@@ -949,21 +943,6 @@ pub struct Ingested {
     pub quarantined: u64,
     /// Texts that were quarantined before.
     pub quarantined_again: u64,
-}
-
-/// What [`Ledger::restate`] would change, for one resource and project. Charges are exact sums.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repricing {
-    /// AMIE resource.
-    pub resource: Arc<str>,
-    /// AMIE project that the rows are charged to now.
-    pub project: Arc<str>,
-    /// Rows.
-    pub records: u64,
-    /// Their charge now.
-    pub old: Decimal,
-    /// Their charge then (under the project above, also where the project itself would change).
-    pub new: Decimal,
 }
 
 /// What a dead process had left.

@@ -17,11 +17,11 @@ use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
 use crate::ledger::{
     CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
-    QuarantinedText, Repricing, Row, State, What,
+    QuarantinedText, Row, State, What,
 };
 use amie_usage::{Decimal, UsageType};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub(in crate::ledger) fn ingest<S: Store>(
@@ -1031,44 +1031,4 @@ fn suspicion_detail(suspicion: Suspicion, row: &Row, candidate: &Candidate) -> S
         ),
         Suspicion::BelowRefund { refunded } => adjust::below_detail(&charge, refunded, candidate.charge),
     }
-}
-
-/// What an approved restatement of a chunk would change.
-pub(in crate::ledger) fn preview<S: Store>(
-    session: &Session<'_, S>,
-    chunk: &Chunk,
-) -> Result<Vec<Repricing>, S::Fail> {
-    check(chunk)?;
-    let keys: Vec<&str> = chunk.records.iter().map(|candidate| candidate.key.as_str()).collect();
-    session.store.ahead(Ahead::Keys(&keys))?;
-    let mut sums: BTreeMap<(Arc<str>, Arc<str>), Repricing> = BTreeMap::new();
-    for candidate in &chunk.records {
-        let Some(row) = session.store.row(&candidate.key)? else { continue };
-        let identity = identity_of(candidate);
-        let offer = Offer {
-            identity: &identity,
-            username: &candidate.username,
-            project: &candidate.project,
-            digest: digest_of(payload_of(chunk, candidate)),
-            source_digest: candidate.source_digest,
-            facts: candidate.facts,
-            only_if_sent: candidate.only_if_sent,
-        };
-        let (Decision::Drift { .. }, Some(wanted)) = (decide(Some(&row), None, &offer, false), &row.wanted)
-        else {
-            continue;
-        };
-        let (resource, project) = (Arc::clone(&wanted.identity.resource), Arc::clone(&wanted.project));
-        let sum = sums.entry((Arc::clone(&resource), Arc::clone(&project))).or_insert(Repricing {
-            resource,
-            project,
-            records: 0,
-            old: Decimal::ZERO,
-            new: Decimal::ZERO,
-        });
-        sum.records += 1;
-        sum.old = sum.old.checked_add(wanted.charge).ok_or(LedgerError::ChargeOverflow)?;
-        sum.new = sum.new.checked_add(candidate.charge).ok_or(LedgerError::ChargeOverflow)?;
-    }
-    Ok(sums.into_values().collect())
 }

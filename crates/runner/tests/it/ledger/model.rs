@@ -325,7 +325,7 @@ impl World {
             if for_good {
                 self.owed.waive(run, was_held);
             } else {
-                self.site.ledger().reopen_hold(&Owed::key(run), ADMIN, now).unwrap();
+                self.site.ledger().reopen_holds(&[Owed::key(run)], ADMIN, now).unwrap();
             }
         }
     }
@@ -333,7 +333,7 @@ impl World {
     fn unwaive(&mut self) {
         let now = self.now();
         for run in self.owed.unwaive() {
-            self.site.ledger().reopen_hold(&Owed::key(run), ADMIN, now).unwrap();
+            self.site.ledger().reopen_holds(&[Owed::key(run)], ADMIN, now).unwrap();
         }
     }
 
