@@ -242,9 +242,8 @@ pub trait Rows: Names {
     /// Rows in key order, after a key: all, or those of a project by its number.
     fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Self::Fail>;
 
-    /// Rows of a job with keys after one and before another, in key order.
-    fn rows_of_job(&self, job: &str, after: &str, before: &str, limit: usize)
-    -> Result<Vec<Row>, Self::Fail>;
+    /// Rows of a job with keys after one and before another, both of which begin as those of the job do, in key order.
+    fn rows_of_job(&self, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Self::Fail>;
 
     /// Hands out every row in key order, until `each` says false.
     fn every_row(&self, each: impl FnMut(Row) -> Result<bool, Self::Fail>) -> Result<(), Self::Fail>;

@@ -153,11 +153,13 @@ pub(in crate::ledger) fn withdraw<S: Store>(
         if before.usage_type != UsageType::Adjustment {
             return Err(refuse("it is no adjustment; a run is waived: `amie-runner held waive`").into());
         }
-        // One that was refused at last may have arrived before; one that failed was taken, and then not loaded.
-        let refused = before.state == State::Rejected && !before.taken;
-        if matches!(before.state, State::Accepted | State::Loaded | State::Unknown | State::Sending)
-            || (before.state == State::Rejected && !refused)
-        {
+        let may_be_held = match before.state {
+            State::Accepted | State::Loaded | State::Unknown | State::Sending => true,
+            // One that was refused at last may have arrived before; one that failed was taken, and then not loaded.
+            State::Rejected => before.taken,
+            State::Held | State::Pending | State::Failed | State::Superseded => false,
+        };
+        if may_be_held {
             let why = "the service may hold it; make another one against it (a debit against a refund), or say what became \
                        of it: `amie-runner held settle`";
             return Err(refuse(why).into());

@@ -55,7 +55,7 @@ pub(super) fn known<S: Store>(
     let Some(job) = job_of(key).filter(|_| times.may_have_a_twin()) else { return Ok(None) };
     let (mut after, before) = around(key, job);
     loop {
-        let rows = session.store.rows_of_job(job, &after, &before, PAGE)?;
+        let rows = session.store.rows_of_job(&after, &before, PAGE)?;
         let Some(last) = rows.last() else { return Ok(None) };
         after.clone_from(&last.key);
         for row in rows {

@@ -640,16 +640,18 @@ impl Rows for PostgresStore {
         self.read_all(&found)
     }
 
-    fn rows_of_job(&self, job: &str, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+    fn rows_of_job(&self, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
         {
             let memory = self.memory.borrow();
-            if let Some(keys) = memory.jobs.get(job) {
+            if let Some(keys) = job_of(after).and_then(|job| memory.jobs.get(job)) {
                 let between = keys.iter().filter(|key| ***key > *after && ***key < *before);
                 return Ok(between.filter_map(|key| memory.rows.get(key)?.clone()).take(limit).collect());
             }
         }
-        let rows = self.rows_after(None, after, limit)?;
-        Ok(rows.into_iter().take_while(|row| row.key.starts_with(job) && *row.key < *before).collect())
+        let sql = format!("SELECT {COLUMNS} FROM record WHERE key > $1 AND key < $2 ORDER BY key LIMIT $3");
+        let (after, before) = (storable(after), storable(before));
+        let found = self.list(sql, &[&after.as_ref(), &before.as_ref(), &signed(limit as u64)])?;
+        self.read_all(&found)
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {

@@ -4,7 +4,6 @@ use super::{Fail, SqliteStore};
 use crate::ledger::codes::{
     charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
 };
-use crate::ledger::core::twin::behind;
 use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::{Fresh, Glance, Names, Past, Place, Rows};
 use crate::ledger::{Group, LedgerError, List, Row, SourceFacts, State};
@@ -287,12 +286,10 @@ impl Rows for SqliteStore {
         self.rows_of(&sql, (after, project, signed(limit as u64)))
     }
 
-    fn rows_of_job(&self, job: &str, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM record WHERE key > ?1 AND key < ?2 AND key BETWEEN ?3 AND ?4 \
-             ORDER BY key LIMIT {limit}"
-        );
-        self.rows_of(&sql, (after, before, job, behind(job)))
+    fn rows_of_job(&self, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM record WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT {limit}");
+        self.rows_of(&sql, (after, before))
     }
 
     fn every_row(&self, mut each: impl FnMut(Row) -> Result<bool, Fail>) -> Result<(), Fail> {

@@ -1,5 +1,6 @@
 //! New rows, many a statement: where a first import spends its time.
 
+use super::writing::Binder;
 use super::{Fail, SqliteStore};
 use crate::ledger::codes::{signed, type_code};
 use crate::ledger::store::{Fresh, Incoming};
@@ -33,37 +34,35 @@ static IDENTITIES: LazyLock<Sizes> = LazyLock::new(|| {
 impl SqliteStore {
     /// Inserts pending rows and takes their wire identities. What fails is left for the caller to take back.
     pub(super) fn insert_together(&self, fresh: &[Fresh<'_>]) -> Result<(), Fail> {
-        self.in_pieces(&IDENTITIES, fresh, |Fresh { incoming, resource, .. }, bind| {
+        self.in_pieces(&IDENTITIES, fresh, |Fresh { incoming, resource, .. }, binder| {
             let candidate = incoming.candidate;
-            bind(&candidate.local_record_id)?;
-            bind(&candidate.submit)?;
-            bind(resource)?;
-            bind(&type_code(candidate.usage_type))?;
-            bind(&candidate.key)
+            binder.value(&candidate.local_record_id)?;
+            binder.value(candidate.submit)?;
+            binder.value(resource)?;
+            binder.value(type_code(candidate.usage_type))?;
+            binder.value(&candidate.key)
         })?;
-        self.in_pieces(&RECORDS, fresh, |fresh, bind| {
+        self.in_pieces(&RECORDS, fresh, |fresh, binder| {
             let Fresh { incoming, payload, file, resource, username, project } = fresh;
             let Incoming { candidate, digest } = incoming;
-            bind(&candidate.key)?;
-            bind(&type_code(candidate.usage_type))?;
-            bind(&candidate.source_digest.to_be_bytes())?;
-            bind(file)?;
-            bind(&signed(candidate.line))?;
-            bind(resource)?;
-            bind(&candidate.local_record_id)?;
-            bind(&candidate.submit)?;
-            bind(username)?;
-            bind(project)?;
-            bind(&candidate.charge.to_string())?;
-            bind(&digest.to_be_bytes())?;
-            bind(&candidate.facts.start)?;
-            bind(&candidate.facts.end)?;
-            bind(&signed(candidate.facts.elapsed))?;
-            bind(&candidate.facts.requeued)?;
-            bind(&payload.chunk)?;
-            bind(&payload.offset)?;
-            bind(&payload.len)?;
-            bind(&payload.chunk)
+            binder.value(&candidate.key)?;
+            binder.value(type_code(candidate.usage_type))?;
+            binder.value(candidate.source_digest.to_be_bytes())?;
+            binder.value(file)?;
+            binder.value(signed(candidate.line))?;
+            binder.value(resource)?;
+            binder.value(&candidate.local_record_id)?;
+            binder.value(candidate.submit)?;
+            binder.value(username)?;
+            binder.value(project)?;
+            binder.value(candidate.charge.to_string())?;
+            binder.value(digest.to_be_bytes())?;
+            binder.value(candidate.facts.start)?;
+            binder.value(candidate.facts.end)?;
+            binder.value(signed(candidate.facts.elapsed))?;
+            binder.value(candidate.facts.requeued)?;
+            binder.payload(Some(*payload))?;
+            binder.value(payload.chunk)
         })
     }
 
@@ -72,7 +71,7 @@ impl SqliteStore {
         &self,
         sizes: &Sizes,
         mut rows: &[T],
-        values: impl Fn(&T, &mut dyn FnMut(&dyn rusqlite::ToSql) -> rusqlite::Result<()>) -> rusqlite::Result<()>,
+        values: impl Fn(&T, &mut Binder<'_, '_>) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         for (size, sql) in sizes {
             if rows.len() < *size {
@@ -80,12 +79,8 @@ impl SqliteStore {
             }
             let mut statement = self.connection.prepare_cached(sql)?;
             while let Some((piece, rest)) = rows.split_at_checked(*size) {
-                let mut at = 0;
-                let mut bind = |value: &dyn rusqlite::ToSql| {
-                    at += 1;
-                    statement.raw_bind_parameter(at, value)
-                };
-                piece.iter().try_for_each(|row| values(row, &mut bind))?;
+                let mut binder = Binder::new(&mut statement);
+                piece.iter().try_for_each(|row| values(row, &mut binder))?;
                 statement.raw_execute()?;
                 rows = rest;
             }

@@ -141,18 +141,22 @@ impl Updates {
 }
 
 /// Values of a statement, bound one after the other.
-struct Binder<'s, 'c> {
+pub(super) struct Binder<'s, 'c> {
     statement: &'s mut Statement<'c>,
     at: usize,
 }
 
-impl Binder<'_, '_> {
-    fn value(&mut self, value: impl ToSql) -> Result<(), Fail> {
+impl<'s, 'c> Binder<'s, 'c> {
+    pub(super) fn new(statement: &'s mut Statement<'c>) -> Self {
+        Self { statement, at: 0 }
+    }
+
+    pub(super) fn value(&mut self, value: impl ToSql) -> Result<(), Fail> {
         self.at += 1;
         Ok(self.statement.raw_bind_parameter(self.at, value)?)
     }
 
-    fn payload(&mut self, payload: Option<PayloadRef>) -> Result<(), Fail> {
+    pub(super) fn payload(&mut self, payload: Option<PayloadRef>) -> Result<(), Fail> {
         self.value(payload.map(|payload| payload.chunk))?;
         self.value(payload.map(|payload| payload.offset))?;
         self.value(payload.map(|payload| payload.len))
@@ -181,7 +185,7 @@ impl SqliteStore {
         let places = vec!["?"; columns.split(',').count()].join(", ");
         let sql = format!("INSERT INTO record (key, {columns}) VALUES (?, {places})");
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut binder = Binder { statement: &mut statement, at: 0 };
+        let mut binder = Binder::new(&mut statement);
         binder.value(&row.key)?;
         self.bind(&mut binder, &Part::ALL, row)?;
         statement.raw_execute()?;
@@ -195,7 +199,7 @@ impl SqliteStore {
         }
         let sql = self.updates.borrow_mut().sql(&parts);
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut binder = Binder { statement: &mut statement, at: 0 };
+        let mut binder = Binder::new(&mut statement);
         self.bind(&mut binder, &parts, after)?;
         binder.value(&after.key)?;
         statement.raw_execute()?;
