@@ -94,7 +94,10 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
                 Found::Loaded => ledger.resolve_accepted(&decide.keys, true, person, now),
                 Found::Lost => ledger.resolve_accepted(&decide.keys, false, person, now),
             }?;
-            println!("{settled} settled");
+            println!("{} settled", settled.done + settled.withheld);
+            if settled.withheld > 0 {
+                println!("{} of them ended before go-live, and are not sent (`amie-runner ledger go-live`)", settled.withheld);
+            }
             Ok(Exit::Well)
         }
     }

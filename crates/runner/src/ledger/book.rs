@@ -134,7 +134,7 @@ impl<S: Store + Send> Ledger for Book<S> {
         arrived: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<u64, LedgerError> {
+    ) -> Result<Decided, LedgerError> {
         self.change(|session| people::resolve_unknown(session, keys, arrived, person, now))
     }
 
@@ -144,7 +144,7 @@ impl<S: Store + Send> Ledger for Book<S> {
         loaded: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<u64, LedgerError> {
+    ) -> Result<Decided, LedgerError> {
         self.change(|session| people::resolve_accepted(session, keys, loaded, person, now))
     }
 

@@ -75,6 +75,20 @@ pub enum LedgerError {
     /// It was put back from a backup, or from anywhere else where it had not come so far.
     #[error(transparent)]
     Older(Box<Older>),
+    /// Its witness is there, and it is not.
+    #[error(
+        "{path}: the ledger is not here, and {witness} says that it was, with {seen}. A new one would know nothing of what \
+         was sent and decided, and all of it would be sent again. Put the newest ledger back, or a backup (docs/ledger.md, \
+         \"Backup\"); where a new one is meant, remove the witness first"
+    )]
+    Vanished {
+        /// The ledger.
+        path: PathBuf,
+        /// Its witness.
+        witness: PathBuf,
+        /// The last event that was seen of it, for people.
+        seen: String,
+    },
     /// No space.
     #[error("{path}: no space left for the ledger; free some, then run again (nothing is lost)")]
     DiskFull {

@@ -372,7 +372,7 @@ pub trait Ledger: Send {
     /// Where the store fails.
     fn confirm(&mut self, sightings: &[Sighting], now: i64) -> Result<Confirmed, LedgerError>;
 
-    /// A person says whether records of unknown fate arrived. Answers how many.
+    /// A person says whether records of unknown fate arrived. One that did not, and ended before its resource's go-live, is not sent.
     ///
     /// # Errors
     /// Where a key has no row, or one whose fate is not unknown; then nothing changes.
@@ -382,10 +382,10 @@ pub trait Ledger: Send {
         arrived: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<u64, LedgerError>;
+    ) -> Result<Decided, LedgerError>;
 
     /// A person says whether records that the service took were loaded, or lost and to be sent again, where the service
-    /// itself does not say so. A record of unknown fate can be said to be loaded, too. Answers how many.
+    /// itself does not say so. A record of unknown fate can be said to be loaded, too.
     ///
     /// # Errors
     /// Where a key has no row, or one that is not awaited; then nothing changes.
@@ -395,7 +395,7 @@ pub trait Ledger: Send {
         loaded: bool,
         person: Person<'_>,
         now: i64,
-    ) -> Result<u64, LedgerError>;
+    ) -> Result<Decided, LedgerError>;
 
     /// Lets records on their way to another identity go on where zero under the old one is loaded, or, where the service
     /// never showed a load, was accepted `quiet_seconds` ago. Answers how many became pending under the new one.
@@ -1092,15 +1092,22 @@ pub struct Confirmed {
     pub foreign: u64,
 }
 
-/// What became of records that a person wants sent. Each is in exactly one count.
+/// What became of records that a person decided upon. Each is in exactly one count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decided {
-    /// To be sent.
+    /// As was decided.
     pub done: u64,
     /// Held still, for another reason that nobody was asked about: see their holds.
     pub asked_again: u64,
     /// Not to be sent any more: they ended before their resource's go-live.
     pub withheld: u64,
+}
+
+impl Decided {
+    /// Counts one that is done, or withheld.
+    pub(in crate::ledger) fn count(&mut self, withheld: bool) {
+        *if withheld { &mut self.withheld } else { &mut self.done } += 1;
+    }
 }
 
 /// Which rows to make pending again.

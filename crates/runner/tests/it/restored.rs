@@ -191,6 +191,31 @@ fn a_witness_that_is_missing_damaged_or_of_another_ledger_raises_no_alarm_and_is
 }
 
 #[test]
+fn a_ledger_that_is_gone_is_missed_until_it_is_back_or_its_witness_is_removed() {
+    let service = Service::start(Settings::default());
+    let (site, _) = after_two_nights(&service);
+    let (newest, posts) = (ledger(&site), service.state().posts);
+    std::fs::remove_file(site.path("ledger.db")).unwrap();
+    for command in [&["run"][..], &["run", "--dry-run"], &ACCEPT] {
+        let said = site.run(command);
+        assert_eq!(said.status, 2, "{command:?}: {}{}", said.stdout, said.stderr);
+        let words = "ledger.db: the ledger is not here, and ";
+        assert!(said.stderr.contains(words), "{command:?}: {}", said.stderr);
+        assert!(said.stderr.contains("ledger.db.witness says that it was, with events up to "), "{}", said.stderr);
+        assert!(!site.path("ledger.db").exists());
+    }
+    assert_eq!(service.state().posts, posts);
+    put_back(&site, &newest);
+    assert_eq!(site.run(&["run"]).status, 0);
+    assert_eq!(service.state().posts, posts);
+    // Who means a new one says so.
+    std::fs::remove_file(site.path("ledger.db")).unwrap();
+    std::fs::remove_file(site.path("ledger.db.witness")).unwrap();
+    site.run(&["run"]);
+    assert!(service.state().posts > posts, "a new ledger sends all of it");
+}
+
+#[test]
 fn a_copy_that_went_another_way_is_refused_however_far_it_went() {
     let service = Service::start(Settings::default());
     let (site, backup) = after_two_nights(&service);

@@ -20,6 +20,7 @@ use crate::ledger::{
     QuarantinedText, Row, State, What,
 };
 use amie_usage::{Decimal, UsageType};
+use foldhash::fast::RandomState;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub(in crate::ledger) fn ingest<S: Store>(
         now,
         kept,
         used: false,
-        go_live: HashMap::new(),
+        go_live: HashMap::default(),
         withheld: None,
         refunds: None,
         imports: None,
@@ -110,7 +111,7 @@ fn share_identity(these: &[Incoming<'_>], those: &[Incoming<'_>]) -> bool {
         let candidate = incoming.candidate;
         (&candidate.local_record_id, candidate.submit, &candidate.resource)
     }
-    let wanted: HashSet<_> = those.iter().map(identity).collect();
+    let wanted: HashSet<_, RandomState> = those.iter().map(identity).collect();
     !wanted.is_empty() && these.iter().map(identity).any(|identity| wanted.contains(&identity))
 }
 
@@ -161,7 +162,7 @@ struct Taking<'s, 'a, 'c, S> {
     /// True once something refers to the chunk.
     used: bool,
     /// From when on the runs of a resource are sent, as far as was asked.
-    go_live: HashMap<Arc<str>, Option<i64>>,
+    go_live: HashMap<Arc<str>, Option<i64>, RandomState>,
     /// The chunk of rows that are recorded and not sent: an event of its own says so.
     withheld: Option<i64>,
     /// True where anything was ever refunded, as far as was asked.
@@ -239,16 +240,26 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let store = self.session.store;
         store.ahead(Ahead::Names(new))?;
         let mut end = self.kept.len();
-        let mut fresh = Vec::with_capacity(new.len());
+        let mut fresh: Vec<Fresh<'_>> = Vec::with_capacity(new.len());
         for incoming in new.iter().filter(|incoming| !incoming.candidate.only_if_sent) {
             let candidate = incoming.candidate;
             let payload = place(self.id, end, candidate.payload.len());
             end += candidate.payload.len();
+            // Neighbours are mostly of one file and one resource: no need to look their numbers up again.
+            let last = fresh.last().map(|last| (last, last.incoming.candidate));
+            let (file, resource) = match last {
+                Some((fresh, last)) => (
+                    (last.file == candidate.file).then_some(fresh.file),
+                    Arc::ptr_eq(&last.resource, &candidate.resource).then_some(fresh.resource),
+                ),
+                None => (None, None),
+            };
+            let name_of = |file| self.chunk.files.get(file as usize).map_or("", |file| file);
             fresh.push(Fresh {
                 incoming: *incoming,
                 payload,
-                file: store.id(self.chunk.files.get(candidate.file as usize).map_or("", |file| file))?,
-                resource: store.id(&candidate.resource)?,
+                file: file.map_or_else(|| store.id(name_of(candidate.file)), Ok)?,
+                resource: resource.map_or_else(|| store.id(&candidate.resource), Ok)?,
                 username: store.id(&candidate.username)?,
                 project: store.id(&candidate.project)?,
             });

@@ -37,7 +37,7 @@ pub(in crate::ledger) fn resolve_unknown<S: Store>(
     arrived: bool,
     person: Person<'_>,
     now: i64,
-) -> Result<u64, S::Fail> {
+) -> Result<Decided, S::Fail> {
     decide(session, keys, person, now, |row| row.resolve(arrived))
 }
 
@@ -47,7 +47,7 @@ pub(in crate::ledger) fn resolve_accepted<S: Store>(
     loaded: bool,
     person: Person<'_>,
     now: i64,
-) -> Result<u64, S::Fail> {
+) -> Result<Decided, S::Fail> {
     decide(session, keys, person, now, |row| match loaded {
         true => row.seen_loaded(now),
         // What was refused or failed is retried as such: here a person speaks of what the service took.
@@ -58,25 +58,28 @@ pub(in crate::ledger) fn resolve_accepted<S: Store>(
     })
 }
 
-/// Does to each row what a person decided, and notes the events that this answers. Answers how many.
+/// Does to each row what a person decided, and notes the events that this answers. What is to be sent again for it may be too
+/// early by now.
 fn decide<S: Store>(
     session: &mut Session<'_, S>,
     keys: &[String],
     person: Person<'_>,
     now: i64,
-    decided: impl Fn(&mut Row) -> Result<Vec<Event>, IllegalEvent>,
-) -> Result<u64, S::Fail> {
+    change: impl Fn(&mut Row) -> Result<Vec<Event>, IllegalEvent>,
+) -> Result<Decided, S::Fail> {
+    let mut decided = Decided::default();
     ahead(session, keys)?;
     for key in keys {
         let before = session.existing(key)?;
         let mut row = before.clone();
-        let events = decided(&mut row).map_err(illegal(key))?;
+        let events = change(&mut row).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
         for event in events {
             note(session, &row, What::Moved(event), person, None, now)?;
         }
+        decided.count(row.state == State::Pending && withheld(session, &row, row.wanted.as_ref(), person, now)?);
     }
-    Ok(keys.len() as u64)
+    Ok(decided)
 }
 
 pub(in crate::ledger) fn retry<S: Store>(
@@ -98,11 +101,7 @@ pub(in crate::ledger) fn retry<S: Store>(
         row.step(Event::Retried).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(Event::Retried), person, None, now)?;
-        if withheld(session, &row, row.wanted.as_ref(), person, now)? {
-            decided.withheld += 1;
-        } else {
-            decided.done += 1;
-        }
+        decided.count(withheld(session, &row, row.wanted.as_ref(), person, now)?);
     }
     Ok(decided)
 }

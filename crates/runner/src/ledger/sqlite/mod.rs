@@ -131,8 +131,8 @@ impl SqliteLedger {
     ///
     /// # Errors
     /// Where another runner has it ([`LedgerError::Busy`]), it belongs to another service or site, a newer program
-    /// made it, it lies on a network file system, it is older than what its witness has seen ([`LedgerError::Older`]), or
-    /// the file cannot be used.
+    /// made it, it lies on a network file system, it is older than what its witness has seen ([`LedgerError::Older`]), only its
+    /// witness is there ([`LedgerError::Vanished`]), or the file cannot be used.
     pub fn open(path: &Path, binding: &Binding, now: i64) -> Result<Self, LedgerError> {
         Self::open_as(path, binding, now, false)
     }
@@ -151,6 +151,9 @@ impl SqliteLedger {
         let lock = place::lock(path)?;
         let seen = witness::read(path);
         if !place::is_there(path)? {
+            if let Some(seen) = &seen {
+                return Err(witness::vanished(path, seen));
+            }
             place::create(path, |new| make(new, binding, now).map_err(|fail| fail.at(path)))?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -212,10 +215,10 @@ impl SqliteLedger {
     }
 
     /// Copies a ledger as it is at one moment, beside a runner that may be changing it, and before it what its witness
-    /// says. One that is not there yet is no error.
+    /// says. One that was never there is no error.
     pub(in crate::ledger) fn copy(from: &Path, to: &Path) -> Result<(), LedgerError> {
         if !place::is_there(from)? {
-            return Ok(());
+            return witness::read(from).map_or(Ok(()), |seen| Err(witness::vanished(from, &seen)));
         }
         let (seen, copy) = (place::beside(from, ".witness"), place::beside(to, ".witness"));
         if seen.exists() {
@@ -352,8 +355,8 @@ fn prepare(connection: &Connection) -> Result<(), Fail> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?; // pages: 32 MiB
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 8_000)?; // pages: 64 MiB
+    connection.pragma_update(None, "journal_size_limit", 128 * 1024 * 1024)?;
     Ok(())
 }
 

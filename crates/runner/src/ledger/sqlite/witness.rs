@@ -131,6 +131,15 @@ pub(super) fn complain(ledger: &Path, error: &std::io::Error) {
     );
 }
 
+/// The witness is there, and its ledger is not.
+pub(super) fn vanished(ledger: &Path, seen: &Seen) -> LedgerError {
+    let seen = match seen.newest {
+        Newest { event: 0, .. } => "no event yet".to_owned(),
+        Newest { event, at } => format!("events up to {event} of {}", clock::show(at)),
+    };
+    LedgerError::Vanished { path: ledger.to_owned(), witness: place(ledger), seen }
+}
+
 /// Says that the witness is another ledger's. A new ledger may be meant; or the old one is missing.
 pub(super) fn say_other(ledger: &Path, other: &Seen) {
     let name = place(ledger).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

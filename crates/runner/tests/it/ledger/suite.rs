@@ -1106,6 +1106,29 @@ fn nothing_is_refunded_of_a_run_that_the_service_does_not_hold() {
 }
 
 #[test]
+fn what_never_arrived_is_not_sent_again_where_it_ended_before_a_later_go_live() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=2).map(|number| Run::new(number, "10")).collect();
+    let mut late = Run::new(3, "10");
+    late.facts.end += 100;
+    site.take(&[runs[0].clone(), runs[1].clone(), late.clone()]);
+    assert_eq!(site.lease(NOW).unwrap().records.len(), 3);
+    assert_eq!(site.crash(NOW + 1).records, 3);
+    let live = [("cpu.example".to_owned(), late.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+    let missing = [runs[0].key.clone(), late.key.clone()];
+    let decided = site.ledger().resolve_unknown(&missing, false, ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (1, 1));
+    // What did arrive is charged, whenever it ended.
+    let decided = site.ledger().resolve_unknown(&[runs[1].key.clone()], true, ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (1, 0));
+    site.sound();
+    let states = [&runs[0], &runs[1], &late].map(|run| site.state(run));
+    assert_eq!(states, [State::Superseded, State::Accepted, State::Pending]);
+    assert!(site.words(&runs[0]).ends_with(&["absent", "withheld"]), "{:?}", site.words(&runs[0]));
+}
+
+#[test]
 fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     let Some(mut site) = Site::new() else { return };
     let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
