@@ -17,6 +17,13 @@ impl Default for Tuples {
 }
 
 impl Tuples {
+    /// With room for rows of about so many bytes.
+    pub(super) fn with_room(rows: usize, bytes_each: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER.len().saturating_add(rows.saturating_mul(bytes_each)));
+        bytes.extend_from_slice(HEADER);
+        Self { bytes, rows: 0 }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rows == 0
     }

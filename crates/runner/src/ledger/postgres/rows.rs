@@ -16,11 +16,26 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSql;
 
+/// Columns of `record` that a new row has; the others are empty until it is sent.
+macro_rules! fresh_columns {
+    () => {
+        "key, state, usage_type, version, source_digest, flags, file, line, resource, local_record_id, submit, username, \
+         project, charge, digest, start_at, end_at, elapsed, requeued, chunk, chunk_offset, chunk_len, born"
+    };
+}
+const FRESH_COLUMNS: &str = fresh_columns!();
+const FRESH_COUNT: i16 = 23;
+
+/// Bytes that a new row and its identity have in a COPY, about.
+const ROW_BYTES: usize = 384;
+const IDENTITY_BYTES: usize = 128;
+
 /// All columns of `record`, in the order in which they are read and written.
-const COLUMNS: &str = "key, state, usage_type, version, source_digest, flags, file, line, resource, \
-    local_record_id, submit, username, project, charge, digest, start_at, end_at, elapsed, requeued, chunk, \
-    chunk_offset, chunk_len, born, sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, \
-    before_version, before_charge, before_first, before_last, batch, confirm, loaded_at, loaded_charge, error";
+const COLUMNS: &str = concat!(
+    fresh_columns!(),
+    ", sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, \
+    before_version, before_charge, before_first, before_last, batch, confirm, loaded_at, loaded_charge, error"
+);
 const COLUMN_COUNT: i16 = 39;
 
 const RESEND: i16 = 1;
@@ -218,7 +233,7 @@ impl PostgresStore {
         let Fresh { incoming: Incoming { candidate, digest }, payload, file, resource, username, project } =
             fresh;
         tuples
-            .row(COLUMN_COUNT)
+            .row(FRESH_COUNT)
             .text(candidate.key.as_str())
             .short(short(state_code(State::Pending)))
             .short(short(type_code(candidate.usage_type)))
@@ -242,9 +257,6 @@ impl PostgresStore {
             .long(i64::from(payload.offset))
             .long(i64::from(payload.len))
             .long(payload.chunk);
-        for _ in 0..COLUMN_COUNT - 23 {
-            tuples.bytes(None);
-        }
     }
 
     /// Rows of these keys, and that the others are not there.
@@ -456,16 +468,19 @@ fn clean(keys: &[&str]) -> Vec<String> {
 }
 
 impl Rows for PostgresStore {
-    // A group with two runs of one job is looked at one by one, so that a smaller one loses less.
-    const TOGETHER: usize = 1_000;
+    // A whole transaction: for each COPY a server makes and drops a slot for each of up to 1,000 rows.
+    const TOGETHER: usize = 10_000;
 
     fn ahead(&self, what: Ahead<'_>) -> Result<(), Fail> {
         match what {
             Ahead::Names(incoming) => {
                 let candidates = incoming.iter().map(|incoming| incoming.candidate);
-                self.learn_ids(
-                    candidates.flat_map(|one| [&*one.resource, &*one.username, &*one.project]).collect(),
-                )
+                let texts = candidates.flat_map(|one| [&*one.resource, &*one.username, &*one.project]);
+                let unknown = {
+                    let names = self.names.borrow();
+                    texts.filter(|text| names.id(text).is_none()).collect()
+                };
+                self.learn_ids(unknown)
             }
             Ahead::Incoming(incoming) => self.ahead_incoming(incoming),
             Ahead::Keys(keys) => {
@@ -526,7 +541,8 @@ impl Rows for PostgresStore {
         // What the group before left in memory comes first, and what was read for it may be otherwise after this.
         self.write_out()?;
         self.memory.borrow_mut().forget_what_was_read();
-        let (mut identities, mut rows) = (Tuples::default(), Tuples::default());
+        let (mut identities, mut rows) =
+            (Tuples::with_room(fresh.len(), IDENTITY_BYTES), Tuples::with_room(fresh.len(), ROW_BYTES));
         for one in fresh {
             let candidate = one.incoming.candidate;
             identities
@@ -548,7 +564,7 @@ impl Rows for PostgresStore {
             }
             Err(fail) => return Err(fail),
         }
-        self.copy_in(&format!("COPY record ({COLUMNS}) FROM STDIN BINARY"), rows)?;
+        self.copy_in(&format!("COPY record ({FRESH_COLUMNS}) FROM STDIN BINARY"), rows)?;
         self.simple("RELEASE SAVEPOINT fresh")?;
         Ok(true)
     }
