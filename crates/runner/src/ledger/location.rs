@@ -99,11 +99,12 @@ impl Location {
         }
     }
 
-    /// False where there surely is no ledger yet. A server is only known to have one when it is opened.
+    /// False where there surely is no ledger, and never was one as far as is known. A server is only known to have one when it
+    /// is opened.
     #[must_use]
     pub fn may_exist(&self) -> bool {
         match self {
-            Self::File(path) => path.exists(),
+            Self::File(path) => SqliteLedger::was_seen(path),
             Self::Server(_) => true,
         }
     }

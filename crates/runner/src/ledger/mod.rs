@@ -111,6 +111,7 @@ pub mod sight;
 
 mod book;
 mod codes;
+mod columns;
 mod core;
 mod error;
 mod gather;

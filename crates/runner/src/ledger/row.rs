@@ -117,6 +117,33 @@ pub struct Leasing {
 }
 
 impl Row {
+    /// A row of which nothing is wanted yet, as it is before its first event.
+    #[must_use]
+    pub fn blank(key: String, usage_type: UsageType, source_digest: u128, file: Arc<str>, line: u64) -> Self {
+        Self {
+            key,
+            usage_type,
+            state: State::Held,
+            version: 0,
+            wanted: None,
+            source_digest,
+            sent: None,
+            before: None,
+            sent_payload: None,
+            resend: false,
+            taken: false,
+            drifted: false,
+            on_hold: false,
+            born: None,
+            batch: None,
+            confirm: None,
+            loaded: None,
+            error: None,
+            file,
+            line,
+        }
+    }
+
     /// True where a version newer than the one that was sent waits for its turn.
     #[must_use]
     pub fn waiting(&self) -> bool {
@@ -416,26 +443,11 @@ pub(crate) mod tests {
 
     pub(crate) fn pending() -> Row {
         Row {
-            key: "k".into(),
-            usage_type: UsageType::Compute,
             state: State::Pending,
             version: 1,
             wanted: Some(wanted(1, 10)),
-            source_digest: 1,
-            sent: None,
-            before: None,
-            sent_payload: None,
-            resend: false,
-            taken: false,
-            drifted: false,
-            on_hold: false,
             born: Some(1),
-            batch: None,
-            confirm: None,
-            loaded: None,
-            error: None,
-            file: "f".into(),
-            line: 1,
+            ..Row::blank("k".into(), UsageType::Compute, 1, "f".into(), 1)
         }
     }
 

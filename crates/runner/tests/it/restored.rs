@@ -215,6 +215,8 @@ fn a_ledger_that_is_gone_is_missed_until_it_is_back_or_its_witness_is_removed() 
     // Who means a new one says so.
     std::fs::remove_file(site.path("ledger.db")).unwrap();
     std::fs::remove_file(site.path("ledger.db.witness")).unwrap();
+    let check = site.run(&["check"]);
+    assert!(check.stdout.contains("will be made by the first run"), "{}", check.stdout);
     site.run(&["run"]);
     assert!(service.state().posts > posts, "a new ledger sends all of it");
 }
@@ -253,26 +255,6 @@ fn killed_while_it_is_accepted_an_older_ledger_is_refused_still_or_accepted_whol
         wanted().1
     );
     assert_eq!(site.run(&["ledger", "verify"]).status, 0);
-}
-
-#[test]
-fn a_ledger_that_is_gone_is_made_anew_and_that_another_was_here_is_said() {
-    let service = Service::start(Settings::default());
-    let (site, _) = after_two_nights(&service);
-    std::fs::remove_file(site.path("ledger.db")).unwrap();
-    let dry = site.run(&["run", "--dry-run"]);
-    assert!(!dry.stderr.contains("another ledger"), "{}", dry.stderr);
-    let check = site.run(&["check"]);
-    assert!(check.stdout.contains("will be made by the first run"), "{}", check.stdout);
-    for said in [true, false] {
-        let known = site.run(&["ledger", "import-sent", "--from-service", "--reason", "begun anew"]);
-        assert_eq!(
-            (known.status, known.stderr.contains("another ledger was here")),
-            (0, said),
-            "{}",
-            known.stderr
-        );
-    }
 }
 
 #[test]

@@ -16,8 +16,7 @@ const PAGE: usize = 500;
 
 /// True where anything was ever refunded: most sites never do, and need not be asked run by run.
 pub(super) fn any_refunds<S: Store>(session: &Session<'_, S>) -> Result<bool, S::Fail> {
-    let first = session.store.rows_after(None, REFUNDS, 1)?;
-    Ok(first.first().is_some_and(|row| row.key.starts_with(REFUNDS)))
+    session.any_begins(REFUNDS)
 }
 
 /// What refunds of a run give back, where a charge would be lower than before, and lower than that.
@@ -75,6 +74,14 @@ fn charged(row: &Row) -> Option<Decimal> {
     holds.then_some(sent.charge.min(wanted.charge))
 }
 
+fn identity_of(adjustment: &Adjustment) -> Identity {
+    Identity {
+        resource: Arc::clone(&adjustment.resource),
+        local_record_id: adjustment.local_record_id.clone(),
+        submit: adjustment.start,
+    }
+}
+
 /// What would become of adjustments, in their order; nothing is changed.
 pub(in crate::ledger) fn judge<S: Store>(
     session: &Session<'_, S>,
@@ -85,11 +92,7 @@ pub(in crate::ledger) fn judge<S: Store>(
     let mut refunds: BTreeMap<&str, Decimal> = BTreeMap::new();
     let mut verdicts = Vec::with_capacity(adjustments.len());
     for adjustment in adjustments {
-        let id = Identity {
-            resource: Arc::clone(&adjustment.resource),
-            local_record_id: adjustment.local_record_id.clone(),
-            submit: adjustment.start,
-        };
+        let id = identity_of(adjustment);
         if !keys.insert(adjustment.key.as_str()) {
             verdicts.push(AdjustmentVerdict::Repeated);
             continue;
@@ -195,21 +198,16 @@ pub(in crate::ledger) fn adjust<S: Store>(
             }
         }
         let payload = kept.place(session, 0, &adjustment.payload, now)?;
+        let digest = digest_of(&adjustment.payload);
         let row = Row {
-            key: adjustment.key.clone(),
-            usage_type: UsageType::Adjustment,
             state: State::begin(Event::Recorded).map_err(illegal(&adjustment.key))?,
             version: 1,
             wanted: Some(Wanted {
-                identity: Identity {
-                    resource: Arc::clone(&adjustment.resource),
-                    local_record_id: adjustment.local_record_id.clone(),
-                    submit: adjustment.start,
-                },
+                identity: identity_of(adjustment),
                 username: Arc::clone(&adjustment.username),
                 project: Arc::clone(&adjustment.project),
                 charge: adjustment.charge,
-                digest: digest_of(&adjustment.payload),
+                digest,
                 facts: SourceFacts {
                     start: adjustment.start,
                     end: adjustment.start,
@@ -217,21 +215,13 @@ pub(in crate::ledger) fn adjust<S: Store>(
                 },
                 payload: Some(payload),
             }),
-            source_digest: digest_of(&adjustment.payload),
-            sent: None,
-            before: None,
-            sent_payload: None,
-            resend: false,
-            taken: false,
-            drifted: false,
-            on_hold: false,
-            born: None,
-            batch: None,
-            confirm: None,
-            loaded: None,
-            error: None,
-            file: Arc::clone(&adjustment.file),
-            line: adjustment.line,
+            ..Row::blank(
+                adjustment.key.clone(),
+                UsageType::Adjustment,
+                digest,
+                Arc::clone(&adjustment.file),
+                adjustment.line,
+            )
         };
         session.save(None, &row)?;
         session.store.note(&NewEvent {

@@ -20,8 +20,7 @@ pub(in crate::ledger) fn is_imported(key: &str) -> bool {
 
 /// True where the ledger has any imported record, taken over or not.
 pub(in crate::ledger) fn any<S: Store>(session: &Session<'_, S>) -> Result<bool, S::Fail> {
-    let first = session.store.rows_after(None, IMPORTED, 1)?;
-    Ok(first.first().is_some_and(|row| is_imported(&row.key)))
+    session.any_begins(IMPORTED)
 }
 
 /// Takes records over. One whose identity the ledger knows is left alone.
@@ -97,36 +96,25 @@ fn known_unescaped<S: Store>(
 
 fn row_of(record: &SentRecord, key: String, identity: Identity, chunk: i64, origin: &str, now: i64) -> Row {
     let at = record.loaded_at.unwrap_or(now);
+    let wanted = Wanted {
+        identity,
+        username: record.username.as_str().into(),
+        project: record.project.as_str().into(),
+        charge: record.charge,
+        digest: digest_of(key.as_bytes()),
+        // Nothing is known of the run itself; but how many digits were given, for when one takes this over.
+        facts: SourceFacts { elapsed: record.charge_places.into(), ..SourceFacts::default() },
+        payload: None,
+    };
     Row {
-        usage_type: record.usage_type,
         state: State::Loaded,
         version: 1,
-        wanted: Some(Wanted {
-            identity,
-            username: record.username.as_str().into(),
-            project: record.project.as_str().into(),
-            charge: record.charge,
-            digest: digest_of(key.as_bytes()),
-            // Nothing is known of the run itself; but how many digits were given, for when one takes this over.
-            facts: SourceFacts { elapsed: record.charge_places.into(), ..SourceFacts::default() },
-            payload: None,
-        }),
-        source_digest: 0,
+        wanted: Some(wanted),
         sent: Some(Sent { version: 1, charge: record.charge, first_at: at, last_at: at }),
-        before: None,
-        sent_payload: None,
-        resend: false,
         taken: true,
-        drifted: false,
-        on_hold: false,
         born: Some(chunk),
-        batch: None,
-        confirm: None,
         loaded: Some((at, record.charge)),
-        error: None,
-        file: origin.into(),
-        line: record.line,
-        key,
+        ..Row::blank(key, record.usage_type, 0, origin.into(), record.line)
     }
 }
 

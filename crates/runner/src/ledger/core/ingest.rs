@@ -319,13 +319,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 self.session.store.note(&event)?;
             }
             None => {
-                let row = self.blank(
-                    &candidate.key,
-                    candidate.usage_type,
-                    candidate.source_digest,
-                    candidate.file,
-                    candidate.line,
-                );
+                let row = self.blank(candidate);
                 let row = Row {
                     state: State::begin(Event::Withheld).map_err(illegal(&row.key))?,
                     version: 1,
@@ -552,13 +546,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             None => self.twin(candidate)?.map(|known| (OTHER_TIMES, twin::detail(&known, candidate.submit))),
         };
         if let Some((reason, detail)) = refused {
-            let row = self.blank(
-                &candidate.key,
-                candidate.usage_type,
-                candidate.source_digest,
-                candidate.file,
-                candidate.line,
-            );
+            let row = self.blank(candidate);
             let row =
                 Row { state: State::begin(Event::Held).map_err(illegal(&row.key))?, on_hold: true, ..row };
             self.session.save(None, &row)?;
@@ -569,13 +557,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
         self.born()?;
         let payload = self.keep(candidate);
-        let row = self.blank(
-            &candidate.key,
-            candidate.usage_type,
-            candidate.source_digest,
-            candidate.file,
-            candidate.line,
-        );
+        let row = self.blank(candidate);
         let row = Row {
             state: State::begin(Event::Recorded).map_err(illegal(&row.key))?,
             version: 1,
@@ -686,13 +668,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         import::retire(self.session, &imported, &candidate.key, self.now)?;
         let mut row = match &before {
             Some(before) => before.clone(),
-            None => self.blank(
-                &candidate.key,
-                candidate.usage_type,
-                candidate.source_digest,
-                candidate.file,
-                candidate.line,
-            ),
+            None => self.blank(candidate),
         };
         let state = match &before {
             Some(before) => before.state.next(Event::Imported),
@@ -779,13 +755,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             self.report.held_again += 1;
             return Ok(());
         }
-        let row = Row { on_hold: true, ..before.clone() };
-        self.session.save(Some(&before), &row)?;
-        self.used = true;
-        let what = What::Noted(Note::HoldOpened);
-        self.session
-            .store
-            .note(&NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, reason) })?;
+        self.mark(&before, Row { on_hold: true, ..before.clone() }, Note::HoldOpened, reason)?;
         self.report.held += 1;
         Ok(())
     }
@@ -795,14 +765,17 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         if before.drifted {
             return Ok(());
         }
-        let row = Row { drifted: true, ..before.clone() };
-        self.session.save(Some(&before), &row)?;
-        self.used = true;
-        let what = What::Noted(Note::Drifted);
-        self.session
-            .store
-            .note(&NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, cause) })?;
+        self.mark(&before, Row { drifted: true, ..before.clone() }, Note::Drifted, cause)?;
         self.report.drifted_first += 1;
+        Ok(())
+    }
+
+    /// Stores a row that stands where it stood, and notes what is known of it now.
+    fn mark(&mut self, before: &Row, row: Row, what: Note, detail: &str) -> Result<(), S::Fail> {
+        self.session.save(Some(before), &row)?;
+        self.used = true;
+        let event = NewEvent::of(self.now, What::Noted(what), &row, detail);
+        self.session.store.note(&NewEvent { chunk: Some(self.id), ..event })?;
         Ok(())
     }
 
@@ -906,7 +879,8 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         decision: HeldDecision,
     ) -> Result<(), S::Fail> {
         let Some(before) = before else {
-            let row = self.blank(&held.key, held.usage_type, held.source_digest, held.file, held.line);
+            let file = file_of(self.chunk, held.file);
+            let row = Row::blank(held.key.clone(), held.usage_type, held.source_digest, file, held.line);
             let row =
                 Row { state: State::begin(Event::Held).map_err(illegal(&row.key))?, on_hold: true, ..row };
             self.session.save(None, &row)?;
@@ -977,29 +951,15 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         payload
     }
 
-    fn blank(&self, key: &str, usage_type: UsageType, source_digest: u128, file: u32, line: u64) -> Row {
-        Row {
-            key: key.to_owned(),
-            usage_type,
-            state: State::Held,
-            version: 0,
-            wanted: None,
-            source_digest,
-            sent: None,
-            before: None,
-            sent_payload: None,
-            resend: false,
-            taken: false,
-            drifted: false,
-            on_hold: false,
-            born: None,
-            batch: None,
-            confirm: None,
-            loaded: None,
-            error: None,
-            file: file_of(self.chunk, file),
-            line,
-        }
+    /// The row of a record that there is none of yet.
+    fn blank(&self, candidate: &Candidate) -> Row {
+        Row::blank(
+            candidate.key.clone(),
+            candidate.usage_type,
+            candidate.source_digest,
+            file_of(self.chunk, candidate.file),
+            candidate.line,
+        )
     }
 }
 

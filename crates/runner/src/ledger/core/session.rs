@@ -120,6 +120,12 @@ impl<'a, S: Store> Session<'a, S> {
         Ok(row.ok_or_else(|| LedgerError::NoSuchKey(key.to_owned()))?)
     }
 
+    /// True where any key begins so.
+    pub(super) fn any_begins(&self, with: &str) -> Result<bool, S::Fail> {
+        let first = self.store.rows_after(None, with, 1)?;
+        Ok(first.first().is_some_and(|row| row.key.starts_with(with)))
+    }
+
     /// Writes a row as it is now. `before` is what was stored, or `None` for a new one. Nothing else writes rows, but
     /// for the fast way in of new ones.
     pub(in crate::ledger) fn save(&mut self, before: Option<&Row>, after: &Row) -> Result<(), S::Fail> {

@@ -4,13 +4,12 @@
 use super::copy::Tuples;
 use super::memory::{Memory, Owner, Wire, wire};
 use super::{Fail, PostgresStore, lost, short, storable};
-use crate::ledger::codes::{
-    charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
-};
+use crate::ledger::codes::{charge, signed, state, state_code, type_code, usage_type};
+use crate::ledger::columns::{self, Columns, flags};
 use crate::ledger::core::twin::{behind, job_of};
-use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
+use crate::ledger::row::{Identity, PayloadRef, Sent};
 use crate::ledger::store::{Ahead, Fresh, Glance, Incoming, Names, Past, Place, Rows};
-use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, SourceFacts, State};
+use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, State};
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
@@ -38,122 +37,57 @@ const COLUMNS: &str = concat!(
 );
 const COLUMN_COUNT: i16 = 39;
 
-const RESEND: i16 = 1;
-const TAKEN: i16 = 2;
-const DRIFTED: i16 = 4;
-const ON_HOLD: i16 = 8;
-
 /// Jobs with fewer runs are kept whole.
 const MOST_RUNS: usize = 1_000;
 
 /// Rows that are handed out at a time where all are asked for.
 const PAGE: i64 = 2_000;
 
-/// The columns of a row, one after the other.
-struct Columns<'r> {
+/// The columns of a row, by their places.
+struct Read<'r> {
     row: &'r tokio_postgres::Row,
     at: usize,
 }
 
-impl<'r> Columns<'r> {
+impl<'r> Read<'r> {
     fn next<T: FromSql<'r>>(&mut self) -> Result<T, Fail> {
         self.at += 1;
         Ok(self.row.try_get(self.at - 1)?)
     }
+}
+
+impl Columns for Read<'_> {
+    type Fail = Fail;
+
+    fn code(&mut self) -> Result<i64, Fail> {
+        Ok(self.next::<i16>()?.into())
+    }
+
+    fn number(&mut self) -> Result<Option<i64>, Fail> {
+        self.next()
+    }
+
+    fn truth(&mut self) -> Result<bool, Fail> {
+        self.next()
+    }
+
+    fn text(&mut self) -> Result<Option<&str>, Fail> {
+        self.next()
+    }
+
+    fn bytes(&mut self) -> Result<Option<&[u8]>, Fail> {
+        self.next()
+    }
 
     fn skip(&mut self, columns: usize) {
         self.at += columns;
-    }
-
-    /// Chunk, offset, length; nothing where there is no chunk.
-    fn payload(&mut self) -> Result<Option<PayloadRef>, Fail> {
-        let Some(chunk) = self.next()? else {
-            self.skip(2);
-            return Ok(None);
-        };
-        Ok(Some(PayloadRef { chunk, offset: small(self.next()?)?, len: small(self.next()?)? }))
-    }
-
-    /// Version, charge, first and last time; nothing where there is no version.
-    fn sent(&mut self) -> Result<Option<Sent>, Fail> {
-        let Some(version) = self.next()? else {
-            self.skip(3);
-            return Ok(None);
-        };
-        let (version, charge) = (small(version)?, charge(self.next()?)?);
-        Ok(Some(Sent { version, charge, first_at: self.next()?, last_at: self.next()? }))
-    }
-
-    /// Time and charge of a load.
-    fn loaded(&mut self) -> Result<Option<(i64, Decimal)>, Fail> {
-        let Some(at) = self.next()? else {
-            self.skip(1);
-            return Ok(None);
-        };
-        Ok(Some((at, charge(self.next()?)?)))
     }
 }
 
 impl PostgresStore {
     /// Reads a row of [`COLUMNS`].
     fn read(&self, row: &tokio_postgres::Row) -> Result<Row, Fail> {
-        let mut columns = Columns { row, at: 0 };
-        let key: String = columns.next()?;
-        let missing =
-            || -> Fail { LedgerError::Inconsistent(format!("\"{key}\" lacks a part of itself")).into() };
-        let state = state(columns.next::<i16>()?.into())?;
-        let usage_type = usage_type(columns.next::<i16>()?.into())?;
-        let version = small(columns.next()?)?;
-        let source_digest = digest(columns.next()?)?;
-        let flags: i16 = columns.next()?;
-        let file = self.name(columns.next()?)?;
-        let line = unsigned(columns.next()?);
-        let wanted = if version == 0 {
-            columns.skip(11);
-            let payload = columns.payload()?;
-            payload.map_or(Ok(None), |_| Err(missing()))?
-        } else {
-            Some(Wanted {
-                identity: Identity {
-                    resource: self.name(columns.next()?)?,
-                    local_record_id: columns.next()?,
-                    submit: columns.next()?,
-                },
-                username: self.name(columns.next()?)?,
-                project: self.name(columns.next()?)?,
-                charge: charge(columns.next()?)?,
-                digest: digest(columns.next()?)?,
-                facts: SourceFacts {
-                    start: columns.next()?,
-                    end: columns.next()?,
-                    elapsed: unsigned(columns.next()?),
-                    requeued: columns.next()?,
-                },
-                payload: columns.payload()?,
-            })
-        };
-        Ok(Row {
-            usage_type,
-            state,
-            version,
-            wanted,
-            source_digest,
-            born: columns.next()?,
-            sent: columns.sent()?,
-            sent_payload: columns.payload()?,
-            before: columns.sent()?,
-            resend: flags & RESEND != 0,
-            taken: flags & TAKEN != 0,
-            drifted: flags & DRIFTED != 0,
-            on_hold: flags & ON_HOLD != 0,
-            batch: columns.next()?,
-            confirm: columns.next()?,
-            loaded: columns.loaded()?,
-            error: columns.next()?,
-            file,
-            line,
-            key,
-        })
+        columns::row(&mut Read { row, at: 0 }, |id| self.name(id))
     }
 
     /// Rows, with the names in them read together.
@@ -170,7 +104,6 @@ impl PostgresStore {
 
     /// A row as `COPY` takes it, in the order of the columns.
     fn tuple(&self, tuples: &mut Tuples, row: &Row) -> Result<(), Fail> {
-        let flag = |set: bool, flag: i16| if set { flag } else { 0 };
         let wanted = row.wanted.as_ref();
         let id = |text: Option<&str>| text.map(|text| self.id(text)).transpose();
         let decimal = |charge: Option<Decimal>| charge.map(|charge| charge.to_string());
@@ -195,12 +128,7 @@ impl PostgresStore {
             .short(short(type_code(row.usage_type)))
             .long(i64::from(row.version))
             .bytes(Some(&row.source_digest.to_be_bytes()))
-            .short(
-                flag(row.resend, RESEND)
-                    | flag(row.taken, TAKEN)
-                    | flag(row.drifted, DRIFTED)
-                    | flag(row.on_hold, ON_HOLD),
-            )
+            .short(short(flags(row)))
             .long(self.id(&row.file)?)
             .long(signed(row.line))
             .long(id(wanted.map(|wanted| &*wanted.identity.resource))?)
@@ -523,16 +451,8 @@ impl Rows for PostgresStore {
                 complete = false;
                 continue;
             }
-            let newest: Option<&[u8]> = row.try_get(1)?;
-            let flags: i16 = row.try_get(4)?;
-            let glance = Glance {
-                digest: newest.map(digest).transpose()?,
-                source_digest: digest(row.try_get(2)?)?,
-                state: state(row.try_get::<_, i16>(3)?.into())?,
-                on_hold: flags & ON_HOLD != 0,
-                drifted: flags & DRIFTED != 0,
-            };
-            each(row.try_get(0)?, glance);
+            let key = row.try_get(0)?;
+            each(key, columns::glance(key, &mut Read { row: &row, at: 1 })?);
         }
         Ok(complete)
     }

@@ -187,14 +187,15 @@ impl SqliteLedger {
     /// Opens an existing ledger for questions only, beside a runner that may be changing it.
     ///
     /// # Errors
-    /// Where there is none, a newer or older program made it, or the file cannot be read.
+    /// Where there is none (or only its witness), a newer or older program made it, or the file cannot be read.
     pub fn open_reader(path: &Path) -> Result<Self, LedgerError> {
-        if !place::is_there(path)? {
-            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(LedgerError::Io { path: path.to_owned(), source });
-        }
         // Before the ledger: a runner may write both meanwhile.
         let seen = witness::read(path);
+        if !place::is_there(path)? {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+            let none = LedgerError::Io { path: path.to_owned(), source };
+            return Err(seen.map_or(none, |seen| witness::vanished(path, &seen)));
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || -> Result<_, Fail> {
             let connection = Connection::open_with_flags(path, flags)?;
@@ -212,6 +213,11 @@ impl SqliteLedger {
         let mut book = Self::with(connection, path, found, None);
         book.older = older;
         Ok(book)
+    }
+
+    /// True where a ledger is at a path, or its witness says that it was.
+    pub(in crate::ledger) fn was_seen(path: &Path) -> bool {
+        path.exists() || witness::read(path).is_some()
     }
 
     /// Copies a ledger as it is at one moment, beside a runner that may be changing it, and before it what its witness

@@ -69,9 +69,9 @@ fn page_of(first: &[u8]) -> u64 {
 }
 
 /// True where a ledger is at a path. Where its log lies there alone, somebody has moved the ledger away from it: SQLite
-/// would put what is in the log into the next ledger of that name. A file that lacks a part of a page is refused, unless the log beside it may have it:
-/// SQLite takes a file of less than a page for a new database, and with it all memory of what was sent would be gone in
-/// silence; and it reads the missing end of a last page as zeros.
+/// would put what is in the log into the next ledger of that name. A file that lacks a part of a page is refused, unless
+/// the log beside it may have it: SQLite takes a file of less than a page for a new database, and with it all memory of
+/// what was sent would be gone in silence; and it reads the missing end of a last page as zeros.
 pub(super) fn is_there(path: &Path) -> Result<bool, LedgerError> {
     let len = match std::fs::metadata(path) {
         Ok(file) => file.len(),

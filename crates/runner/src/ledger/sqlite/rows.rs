@@ -1,12 +1,10 @@
 //! Rows as they are stored, one at a time and in lists, and what they add up to.
 
 use super::{Fail, SqliteStore};
-use crate::ledger::codes::{
-    charge, digest, signed, small, state, state_code, type_code, unsigned, usage_type,
-};
-use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
+use crate::ledger::codes::{charge, signed, state, state_code, type_code, usage_type};
+use crate::ledger::columns::{self, Columns};
 use crate::ledger::store::{Fresh, Glance, Names, Past, Place, Rows};
-use crate::ledger::{Group, LedgerError, List, Row, SourceFacts, State};
+use crate::ledger::{Group, LedgerError, List, Row, State};
 use amie_usage::{Decimal, UsageType};
 use rusqlite::{ErrorCode, OptionalExtension};
 use std::collections::BTreeMap;
@@ -30,127 +28,55 @@ pub(super) const COLUMNS: &str = "key, state, usage_type, version, source_digest
     sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, before_version, before_charge, \
     before_first, before_last, batch, confirm, loaded_at, loaded_charge, error";
 
-pub(super) const RESEND: i64 = 1;
-pub(super) const TAKEN: i64 = 2;
-pub(super) const DRIFTED: i64 = 4;
-pub(super) const ON_HOLD: i64 = 8;
-
-/// The columns of a row, one after the other: looking them up by name costs twenty times as much.
-struct Columns<'r, 's> {
+/// The columns of a row, by their places: looking them up by name costs twenty times as much.
+struct Read<'r, 's> {
     row: &'r rusqlite::Row<'s>,
     at: usize,
 }
 
-impl<'r> Columns<'r, '_> {
+impl Read<'_, '_> {
     fn next<T: rusqlite::types::FromSql>(&mut self) -> Result<T, Fail> {
         self.at += 1;
         Ok(self.row.get(self.at - 1)?)
+    }
+}
+
+impl Columns for Read<'_, '_> {
+    type Fail = Fail;
+
+    fn code(&mut self) -> Result<i64, Fail> {
+        self.next()
+    }
+
+    fn number(&mut self) -> Result<Option<i64>, Fail> {
+        self.next()
+    }
+
+    fn truth(&mut self) -> Result<bool, Fail> {
+        self.next()
+    }
+
+    fn text(&mut self) -> Result<Option<&str>, Fail> {
+        self.at += 1;
+        Ok(self.row.get_ref(self.at - 1)?.as_str_or_null().map_err(rusqlite::Error::from)?)
+    }
+
+    fn bytes(&mut self) -> Result<Option<&[u8]>, Fail> {
+        self.at += 1;
+        Ok(self.row.get_ref(self.at - 1)?.as_blob_or_null().map_err(rusqlite::Error::from)?)
     }
 
     fn skip(&mut self, columns: usize) {
         self.at += columns;
     }
-
-    fn text(&mut self) -> Result<&'r str, Fail> {
-        self.at += 1;
-        Ok(self.row.get_ref(self.at - 1)?.as_str().map_err(rusqlite::Error::from)?)
-    }
-
-    fn blob(&mut self) -> Result<&'r [u8], Fail> {
-        self.at += 1;
-        Ok(self.row.get_ref(self.at - 1)?.as_blob().map_err(rusqlite::Error::from)?)
-    }
-
-    /// Chunk, offset, length; nothing where there is no chunk.
-    fn payload(&mut self) -> Result<Option<PayloadRef>, Fail> {
-        let Some(chunk) = self.next()? else {
-            self.skip(2);
-            return Ok(None);
-        };
-        Ok(Some(PayloadRef { chunk, offset: small(self.next()?)?, len: small(self.next()?)? }))
-    }
-
-    /// Version, charge, first and last time; nothing where there is no version.
-    fn sent(&mut self) -> Result<Option<Sent>, Fail> {
-        let Some(version) = self.next()? else {
-            self.skip(3);
-            return Ok(None);
-        };
-        let (version, charge) = (small(version)?, charge(self.text()?)?);
-        Ok(Some(Sent { version, charge, first_at: self.next()?, last_at: self.next()? }))
-    }
-
-    /// Time and charge of a load.
-    fn loaded(&mut self) -> Result<Option<(i64, Decimal)>, Fail> {
-        let Some(at) = self.next()? else {
-            self.skip(1);
-            return Ok(None);
-        };
-        Ok(Some((at, charge(self.text()?)?)))
-    }
 }
 
 static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} FROM record WHERE key = ?1"));
+
 impl SqliteStore {
     /// Reads a row of [`COLUMNS`].
     pub(super) fn read(&self, row: &rusqlite::Row<'_>) -> Result<Row, Fail> {
-        let mut columns = Columns { row, at: 0 };
-        let key: String = columns.next()?;
-        let missing =
-            || -> Fail { LedgerError::Inconsistent(format!("\"{key}\" lacks a part of itself")).into() };
-        let state = state(columns.next()?)?;
-        let usage_type = usage_type(columns.next()?)?;
-        let version = small(columns.next()?)?;
-        let source_digest = digest(columns.blob()?)?;
-        let flags: i64 = columns.next()?;
-        let file = self.name(columns.next()?)?;
-        let line = unsigned(columns.next()?);
-        let wanted = if version == 0 {
-            columns.skip(11);
-            let payload = columns.payload()?;
-            payload.map_or(Ok(None), |_| Err(missing()))?
-        } else {
-            Some(Wanted {
-                identity: Identity {
-                    resource: self.name(columns.next()?)?,
-                    local_record_id: columns.next()?,
-                    submit: columns.next()?,
-                },
-                username: self.name(columns.next()?)?,
-                project: self.name(columns.next()?)?,
-                charge: charge(columns.text()?)?,
-                digest: digest(columns.blob()?)?,
-                facts: SourceFacts {
-                    start: columns.next()?,
-                    end: columns.next()?,
-                    elapsed: unsigned(columns.next()?),
-                    requeued: columns.next()?,
-                },
-                payload: columns.payload()?,
-            })
-        };
-        Ok(Row {
-            usage_type,
-            state,
-            version,
-            wanted,
-            source_digest,
-            born: columns.next()?,
-            sent: columns.sent()?,
-            sent_payload: columns.payload()?,
-            before: columns.sent()?,
-            resend: flags & RESEND != 0,
-            taken: flags & TAKEN != 0,
-            drifted: flags & DRIFTED != 0,
-            on_hold: flags & ON_HOLD != 0,
-            batch: columns.next()?,
-            confirm: columns.next()?,
-            loaded: columns.loaded()?,
-            error: columns.next()?,
-            file,
-            line,
-            key,
-        })
+        columns::row(&mut Read { row, at: 0 }, |id| self.name(id))
     }
 
     fn rows_of(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Row>, Fail> {
@@ -197,15 +123,8 @@ impl Rows for SqliteStore {
                     complete = false;
                     break;
                 }
-                let mut columns = Columns { row, at: 0 };
-                let key = columns.text()?;
-                let newest = row.get_ref(1)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
-                columns.skip(1);
-                let source_digest = digest(columns.blob()?)?;
-                let (state, flags) = (state(columns.next()?)?, columns.next::<i64>()?);
-                let digest = newest.map(digest).transpose()?;
-                let (on_hold, drifted) = (flags & ON_HOLD != 0, flags & DRIFTED != 0);
-                each(key, Glance { digest, source_digest, state, on_hold, drifted });
+                let key = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+                each(key, columns::glance(key, &mut Read { row, at: 1 })?);
             }
         }
         Ok(complete)

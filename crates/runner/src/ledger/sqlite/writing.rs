@@ -1,10 +1,10 @@
 //! One row written: what changed of it, and nothing else. A record goes through several changes of state, and most of its
 //! columns never change.
 
-use super::rows::{DRIFTED, ON_HOLD, RESEND, TAKEN};
 use super::{Fail, SqliteStore};
 use crate::ledger::Row;
 use crate::ledger::codes::{signed, state_code, type_code};
+use crate::ledger::columns::flags;
 use crate::ledger::row::{PayloadRef, Sent, Wanted};
 use crate::ledger::store::Names;
 use rusqlite::{Statement, ToSql};
@@ -91,14 +91,6 @@ impl Part {
             Self::Error => one.error != other.error,
         }
     }
-}
-
-fn flags(row: &Row) -> i64 {
-    let flag = |set: bool, flag: i64| if set { flag } else { 0 };
-    flag(row.resend, RESEND)
-        | flag(row.taken, TAKEN)
-        | flag(row.drifted, DRIFTED)
-        | flag(row.on_hold, ON_HOLD)
 }
 
 fn payload(row: &Row) -> Option<PayloadRef> {

@@ -133,6 +133,7 @@ fn a_log_whose_ledger_was_moved_away_is_refused_and_not_put_into_a_new_one() {
     assert_eq!(ledger.totals().unwrap().states.len(), 1);
     drop(ledger);
     std::fs::remove_file(&path).unwrap();
+    std::fs::remove_file(directory.path().join("ledger.db.witness")).unwrap();
     std::fs::write(&log, "").unwrap();
     assert!(SqliteLedger::open(&path, &binding(), NOW).is_ok());
 }
