@@ -111,6 +111,8 @@ pub enum Ahead<'a> {
     Incoming(&'a [Incoming<'a>]),
     /// Rows and holds of these keys.
     Keys(&'a [&'a str]),
+    /// Who has these identities.
+    Identities(&'a [(UsageType, Identity)]),
     /// Whom these are about, with rows and known failures.
     Sightings(&'a [Sighting]),
     /// Whether these texts were seen before.

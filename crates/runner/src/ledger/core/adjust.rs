@@ -3,7 +3,7 @@
 use super::kept::Kept;
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::row::{Identity, Wanted};
-use crate::ledger::store::{NewEvent, Store};
+use crate::ledger::store::{Ahead, NewEvent, Store};
 use crate::ledger::{
     Adjustment, AdjustmentVerdict, Event, LedgerError, Person, REFUNDS, Row, SourceFacts, State, What,
 };
@@ -87,6 +87,12 @@ pub(in crate::ledger) fn judge<S: Store>(
     session: &Session<'_, S>,
     adjustments: &[Adjustment],
 ) -> Result<Vec<AdjustmentVerdict>, S::Fail> {
+    let asked: Vec<&str> = adjustments
+        .iter()
+        .flat_map(|one| [Some(one.key.as_str()), one.refunds.as_deref()])
+        .flatten()
+        .collect();
+    session.store.ahead(Ahead::Keys(&asked))?;
     let mut keys = BTreeSet::new();
     let mut identities = BTreeMap::new();
     let mut refunds: BTreeMap<&str, Decimal> = BTreeMap::new();

@@ -6,12 +6,15 @@
 
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::row::{Identity, Sent, Wanted};
-use crate::ledger::store::{NewEvent, Store};
+use crate::ledger::store::{Ahead, NewEvent, Store};
 use crate::ledger::{Event, Imported, Person, Row, SentRecord, SourceFacts, State, What};
 use amie_usage::UsageType;
 
 /// How the key of an imported record begins; no run's key does.
 const IMPORTED: &str = "imported/";
+
+/// Records that are looked for together.
+const PAGE: usize = 1_000;
 
 /// True for the key of an imported record that no run has taken over.
 pub(in crate::ledger) fn is_imported(key: &str) -> bool {
@@ -33,42 +36,62 @@ pub(in crate::ledger) fn import<S: Store>(
 ) -> Result<Imported, S::Fail> {
     let mut report = Imported::default();
     let mut chunk = None;
-    for record in records {
-        let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
-        let key = key_of(*usage_type, &escaped(resource), &escaped(local_record_id), *submit);
-        let identity = Identity {
-            resource: resource.as_str().into(),
-            local_record_id: local_record_id.clone(),
-            submit: *submit,
-        };
-        let known = session.store.owner(*usage_type, &identity)?.is_some();
-        if known || session.store.row(&key)?.is_some() || known_unescaped(session, record, &key)? {
-            report.known += 1;
-            continue;
-        }
-        let chunk = match chunk {
-            Some(chunk) => chunk,
-            None => {
-                let id = session.store.new_chunk(origin, 0, now)?;
-                let event = NewEvent {
-                    chunk: Some(id),
-                    detail: person.why,
-                    person: Some(person.by),
-                    ..NewEvent::moved(now, Event::Imported)
-                };
-                session.store.note(&event)?;
-                *chunk.insert(id)
+    for page in records.chunks(PAGE) {
+        let wires: Vec<(UsageType, Identity)> = page.iter().map(wire_of).collect();
+        let keys: Vec<String> = page.iter().map(key_of).collect();
+        session.store.ahead(Ahead::Identities(&wires))?;
+        session.store.ahead(Ahead::Keys(&keys.iter().map(String::as_str).collect::<Vec<_>>()))?;
+        for (record, ((usage_type, identity), key)) in page.iter().zip(wires.into_iter().zip(keys)) {
+            let known = session.store.owner(usage_type, &identity)?.is_some();
+            if known || session.store.row(&key)?.is_some() || known_unescaped(session, record, &key)? {
+                report.known += 1;
+                continue;
             }
-        };
-        let row = row_of(record, key, identity, chunk, origin, now);
-        let state = State::begin(Event::Imported).map_err(illegal(&row.key))?;
-        session.save(None, &Row { state, ..row })?;
-        report.imported += 1;
+            let chunk = match chunk {
+                Some(chunk) => chunk,
+                None => *chunk.insert(chunk_of(session, origin, person, now)?),
+            };
+            let row = row_of(record, key, identity, chunk, origin, now);
+            let state = State::begin(Event::Imported).map_err(illegal(&row.key))?;
+            session.save(None, &Row { state, ..row })?;
+            report.imported += 1;
+        }
     }
     Ok(report)
 }
 
-fn key_of(usage_type: UsageType, resource: &str, local_record_id: &str, submit: i64) -> String {
+/// A chunk whose event says of all that is imported who did it, and why.
+fn chunk_of<S: Store>(
+    session: &Session<'_, S>,
+    origin: &str,
+    person: Person<'_>,
+    now: i64,
+) -> Result<i64, S::Fail> {
+    let id = session.store.new_chunk(origin, 0, now)?;
+    session.store.note(&NewEvent {
+        chunk: Some(id),
+        detail: person.why,
+        person: Some(person.by),
+        ..NewEvent::moved(now, Event::Imported)
+    })?;
+    Ok(id)
+}
+
+fn wire_of(record: &SentRecord) -> (UsageType, Identity) {
+    let identity = Identity {
+        resource: record.resource.as_str().into(),
+        local_record_id: record.local_record_id.clone(),
+        submit: record.submit,
+    };
+    (record.usage_type, identity)
+}
+
+fn key_of(record: &SentRecord) -> String {
+    let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
+    join(*usage_type, &escaped(resource), &escaped(local_record_id), *submit)
+}
+
+fn join(usage_type: UsageType, resource: &str, local_record_id: &str, submit: i64) -> String {
     format!("{IMPORTED}{usage_type}/{resource}/{local_record_id}/{submit}")
 }
 
@@ -84,7 +107,7 @@ fn known_unescaped<S: Store>(
     key: &str,
 ) -> Result<bool, S::Fail> {
     let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
-    let old = key_of(*usage_type, resource, local_record_id, *submit);
+    let old = join(*usage_type, resource, local_record_id, *submit);
     if old == key {
         return Ok(false);
     }

@@ -11,6 +11,7 @@ use crate::ledger::row::{Identity, PayloadRef, Sent};
 use crate::ledger::store::{Ahead, Fresh, Glance, Incoming, Names, Past, Place, Rows};
 use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, State};
 use amie_usage::{Decimal, UsageType};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSql;
@@ -212,7 +213,12 @@ impl PostgresStore {
         self.learn_holds(&keys)?;
         self.learn_pasts(&keys)?;
         self.learn_jobs(&candidates)?;
-        self.learn_owners(&candidates)
+        let identity = |candidate: &Candidate| Identity {
+            resource: candidate.resource.clone(),
+            local_record_id: candidate.local_record_id.clone(),
+            submit: candidate.submit,
+        };
+        self.learn_owners(candidates.iter().map(|one| (one.usage_type, Cow::Owned(identity(one)))))
     }
 
     /// Everything that these rows no longer refer to, or say.
@@ -260,18 +266,15 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Who has the identities of these records.
-    fn learn_owners(&self, candidates: &[&Candidate]) -> Result<(), Fail> {
-        let mut wires = Vec::with_capacity(candidates.len());
-        for candidate in candidates {
-            let identity = Identity {
-                resource: candidate.resource.clone(),
-                local_record_id: candidate.local_record_id.clone(),
-                submit: candidate.submit,
-            };
-            wires.push(wire(candidate.usage_type, self.id(&candidate.resource)?, &identity));
-        }
-        self.learn_wires(wires)
+    /// Who has these identities.
+    fn learn_owners<'i>(
+        &self,
+        identities: impl Iterator<Item = (UsageType, Cow<'i, Identity>)>,
+    ) -> Result<(), Fail> {
+        let wire = |(usage_type, identity): (_, Cow<'_, Identity>)| {
+            Ok(wire(usage_type, self.id(&identity.resource)?, &identity))
+        };
+        self.learn_wires(identities.map(wire).collect::<Result<_, Fail>>()?)
     }
 
     pub(super) fn learn_wires(&self, wires: Vec<Wire>) -> Result<(), Fail> {
@@ -415,6 +418,9 @@ impl Rows for PostgresStore {
                 self.learn_rows(keys)?;
                 self.learn_holds(keys)
             }
+            Ahead::Identities(identities) => self.learn_owners(
+                identities.iter().map(|(usage_type, identity)| (*usage_type, Cow::Borrowed(identity))),
+            ),
             Ahead::Sightings(sightings) => self.ahead_sightings(sightings),
             Ahead::Texts { source, digests } => self.learn_seen_texts(source, digests),
         }
