@@ -285,10 +285,12 @@ impl PostgresStore {
         let resources: Vec<i64> = wires.iter().map(|wire| wire.1).collect();
         let ids: Vec<&str> = wires.iter().map(|wire| wire.2.as_str()).collect();
         let submits: Vec<i64> = wires.iter().map(|wire| wire.3).collect();
+        // Behind `OFFSET 0` each is one look into the index: for many of them a planner reads the whole table else.
         let found = self.query(
             "SELECT i.usage_type, i.resource, i.local_record_id, i.submit, i.key \
-             FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[]) AS w (t, r, l, s) \
-             JOIN identity i ON i.usage_type = w.t AND i.resource = w.r AND i.local_record_id = w.l AND i.submit = w.s",
+             FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::bigint[]) AS w (t, r, l, s) CROSS JOIN LATERAL \
+             (SELECT * FROM identity i WHERE i.local_record_id = w.l AND i.submit = w.s AND i.resource = w.r \
+             AND i.usage_type = w.t OFFSET 0) i",
             &[&types, &resources, &ids, &submits],
         )?;
         let memory = &mut *self.memory.borrow_mut();
@@ -336,8 +338,9 @@ impl PostgresStore {
         }
         let found = self.query(
             "SELECT i.usage_type, i.resource, i.local_record_id, i.submit, i.key \
-             FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS w (t, r, l) \
-             JOIN identity i ON i.usage_type = w.t AND i.resource = w.r AND i.local_record_id = w.l",
+             FROM unnest($1::smallint[], $2::bigint[], $3::text[]) AS w (t, r, l) CROSS JOIN LATERAL \
+             (SELECT * FROM identity i WHERE i.local_record_id = w.l AND i.resource = w.r AND i.usage_type = w.t \
+             OFFSET 0) i",
             &[&wanted.0, &wanted.1, &clean(&wanted.2)],
         )?;
         let mut keys = Vec::new();
