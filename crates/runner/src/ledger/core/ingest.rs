@@ -222,7 +222,12 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             }
         }
         if share_identity(&new, &others) || !self.all_new(&new)? {
-            others.extend(new);
+            // A tenth at a time: where one identity is taken, most of the others need not be looked at one by one.
+            for tenth in new.chunks(new.len().div_ceil(10).max(1)) {
+                if share_identity(tenth, &others) || !self.all_new(tenth)? {
+                    others.extend_from_slice(tenth);
+                }
+            }
             others.sort_by(|a, b| a.candidate.key.cmp(&b.candidate.key));
         }
         self.session.store.ahead(Ahead::Incoming(&others))?;
