@@ -96,7 +96,10 @@ fn decide(action: &HeldAction, config: &Config) -> Result<Exit, Failure> {
             }?;
             println!("{} settled", settled.done + settled.withheld);
             if settled.withheld > 0 {
-                println!("{} of them ended before go-live, and are not sent (`amie-runner ledger go-live`)", settled.withheld);
+                println!(
+                    "{} of them ended before go-live, and are not sent (`amie-runner ledger go-live`)",
+                    settled.withheld
+                );
             }
             Ok(Exit::Well)
         }

@@ -201,7 +201,11 @@ fn a_ledger_that_is_gone_is_missed_until_it_is_back_or_its_witness_is_removed() 
         assert_eq!(said.status, 2, "{command:?}: {}{}", said.stdout, said.stderr);
         let words = "ledger.db: the ledger is not here, and ";
         assert!(said.stderr.contains(words), "{command:?}: {}", said.stderr);
-        assert!(said.stderr.contains("ledger.db.witness says that it was, with events up to "), "{}", said.stderr);
+        assert!(
+            said.stderr.contains("ledger.db.witness says that it was, with events up to "),
+            "{}",
+            said.stderr
+        );
         assert!(!site.path("ledger.db").exists());
     }
     assert_eq!(service.state().posts, posts);

@@ -600,12 +600,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         // What was held beside the row was this very source: it maps to the newest version now. Or the source says something
         // newer, which is what the row has: approved later, what was asked before would undo it. Zero on its way to another
         // identity that is all that mapping wants now goes nowhere else.
-        if row.on_hold
+        let answered = row.on_hold
             && self.session.store.hold(&row.key)?.is_some_and(|hold| {
                 refresh || hold.source_digest == candidate.source_digest || hold.reason == MOVING
-            })
-        {
-            outdated::leave_question(self.session, &row.key, candidate.source_digest)?;
+            });
+        if refresh || answered {
+            outdated::leave_question(self.session, &row.key, candidate.source_digest, self.now)?;
+        }
+        if answered {
             self.release_hold(&mut row)?;
         }
         if row != before {
@@ -616,6 +618,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn zero(&mut self, before: Row, candidate: &Candidate) -> Result<(), S::Fail> {
+        outdated::leave_question(self.session, &before.key, candidate.source_digest, self.now)?;
         let mut row = before.clone();
         row.source_digest = candidate.source_digest;
         row.step(Event::Zeroed).map_err(illegal(&row.key))?;
@@ -652,7 +655,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 _ => self.hold_beside(before, candidate, digest, COLLISION, &detail),
             };
         }
-        outdated::leave_question(self.session, &before.key, candidate.source_digest)?;
+        outdated::leave_question(self.session, &before.key, candidate.source_digest, self.now)?;
         let payload = self.keep(candidate);
         let mut row = before.clone();
         let taken = row.frozen();
@@ -684,6 +687,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     ) -> Result<(), S::Fail> {
         let imported = self.session.existing(owner)?;
         import::retire(self.session, &imported, &candidate.key, self.now)?;
+        outdated::leave_question(self.session, &candidate.key, candidate.source_digest, self.now)?;
         let mut row = match &before {
             Some(before) => before.clone(),
             None => self.blank(
@@ -807,7 +811,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open(&self, candidate: &Candidate, digest: u128, reason: &str, detail: &str) -> Result<(), S::Fail> {
-        outdated::leave_question(self.session, &candidate.key, candidate.source_digest)?;
+        outdated::leave_question(self.session, &candidate.key, candidate.source_digest, self.now)?;
         let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
         self.session.store.open_hold(
             &NewHold {
@@ -875,7 +879,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), S::Fail> {
-        outdated::leave_question(self.session, &held.key, held.source_digest)?;
+        outdated::leave_question(self.session, &held.key, held.source_digest, self.now)?;
         let stored = |(candidate, digest)| {
             let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
             Ok((stored, payload_of(self.chunk, candidate)))

@@ -77,7 +77,8 @@ fn decide<S: Store>(
         for event in events {
             note(session, &row, What::Moved(event), person, None, now)?;
         }
-        decided.count(row.state == State::Pending && withheld(session, &row, row.wanted.as_ref(), person, now)?);
+        decided
+            .count(row.state == State::Pending && withheld(session, &row, row.wanted.as_ref(), person, now)?);
     }
     Ok(decided)
 }

@@ -158,10 +158,7 @@ impl Owed {
         let Some(new) = self.mapped(run) else { return };
         let waived_source = self.questions.get(&run).map(|question| question.source);
         match self.owed.get(&run).cloned() {
-            Some(old) if old.payload() == new.payload() => {
-                self.moving.remove(&run);
-                self.owed.insert(run, new);
-            }
+            Some(old) if old.payload() == new.payload() => self.goes_on(run, new),
             Some(old) if self.may_be_held(run) => self.changed(run, &old, new, approved, turned_down),
             None if self.waived.contains(&run) && waived_source == Some(new.source) => {}
             _ => self.follows(run, new, turned_down),
@@ -172,9 +169,11 @@ impl Owed {
     fn follows(&mut self, run: u32, new: Run, turned_down: bool) {
         self.moving.remove(&run);
         if new.charge.is_zero() {
-            self.owed.remove(&run);
+            if self.owed.remove(&run).is_some() {
+                self.leave_question(run, new.source);
+            }
         } else if !self.taken_by_another(run, &new) {
-            self.owed.insert(run, new);
+            self.goes_on(run, new);
         } else {
             // What was refused stays refused beside the question.
             if !turned_down {
@@ -209,8 +208,21 @@ impl Owed {
                 self.ask(run, "grown-by-requeue", new.source, Some(new));
             }
         } else if by_source || approved || turned_down {
-            self.moving.remove(&run);
-            self.owed.insert(run, new);
+            self.goes_on(run, new);
+        }
+    }
+
+    /// This is owed from now on, and goes nowhere else.
+    fn goes_on(&mut self, run: u32, new: Run) {
+        self.moving.remove(&run);
+        self.leave_question(run, new.source);
+        self.owed.insert(run, new);
+    }
+
+    /// A waiver ends when the source says something newer: nobody can take it back any more.
+    fn leave_question(&mut self, run: u32, newest: u128) {
+        if self.questions.get(&run).is_some_and(|question| question.source != newest) {
+            self.waived.remove(&run);
         }
     }
 

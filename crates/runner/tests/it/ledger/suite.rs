@@ -986,6 +986,39 @@ fn what_was_waived_or_asked_before_something_newer_came_is_outdated_too() {
 }
 
 #[test]
+fn a_waiver_can_not_be_taken_back_once_the_source_says_something_newer() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+    site.take(&runs);
+    let leased = site.lease(NOW).unwrap();
+    let refused = RecordOutcome::Refused("no such user".into());
+    let outcomes = [RecordOutcome::Accepted, RecordOutcome::Accepted, refused];
+    site.ledger().settle(leased.batch, &outcomes, "", NOW).unwrap();
+    for run in &runs {
+        let mut grown = run.restated("12");
+        grown.facts.requeued = true;
+        assert_eq!(site.ledger().ingest(&held(&grown, "above-max-charge", true), NOW).unwrap().held, 1);
+        site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    }
+    // Another charge; the same record; and nothing at all, of what was refused.
+    let newest = [
+        Run { source: 3, ..runs[0].restated("9") },
+        Run { source: 3, ..runs[1].clone() },
+        Run { source: 3, charge: "0".parse().unwrap(), ..runs[2].clone() },
+    ];
+    let expected = Ingested { restated: 1, unchanged: 1, superseded: 1, ..Ingested::default() };
+    assert_eq!(site.take(&newest), expected);
+    for run in &runs {
+        let reopened = site.ledger().reopen_holds(&[run.key.clone()], ADMIN, NOW);
+        assert!(
+            matches!(reopened, Err(LedgerError::NoSuchHold { .. })),
+            "approved, what it asks would undo what the source says: {reopened:?}"
+        );
+    }
+    site.sound();
+}
+
+#[test]
 fn an_older_text_of_the_same_record_opens_no_back_door_for_repricing() {
     let Some(mut site) = Site::new() else { return };
     let run = Run::new(1, "10");
