@@ -6,6 +6,9 @@
 //! - Another identity is a question; approved, zero is owed under the old one, and then the charge under the new one
 //!   (docs/restating.md). An identity belongs to one run at a time.
 //! - What a person waives is not owed while reason and source are the same; what a person approves is owed.
+//! - What ended before its resource's go-live (storage: was read before it) is not owed, unless the service may hold
+//!   something of it. A later date takes what waits out of what is owed; what is held or was refused is taken out when it
+//!   would be sent, or is read again. An earlier date owes it again when it is read again (docs/ledger.md, "From when on it sends").
 
 use super::Run;
 use super::service::{Place, place};
@@ -32,6 +35,17 @@ pub(crate) struct Mapping {
     pub(crate) identity: u8,
 }
 
+/// What becomes of a question that a person approves.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Approval {
+    /// It cannot be approved.
+    Refused,
+    /// Its record ended before go-live: it is not sent.
+    Withheld,
+    /// It is owed.
+    Owed,
+}
+
 /// An open question, or one that was waived: its reason, what the source said, and the record to be approved.
 #[derive(Debug, Clone)]
 struct Question {
@@ -52,6 +66,8 @@ pub(crate) struct Owed {
     moving: BTreeMap<u32, Run>,
     questions: BTreeMap<u32, Question>,
     waived: BTreeSet<u32>,
+    /// From when on the runs of a resource are sent.
+    go_live: BTreeMap<String, i64>,
     /// What the service may hold, for good or while it is on the wire.
     taken: BTreeSet<u32>,
     flying: BTreeSet<u32>,
@@ -156,6 +172,10 @@ impl Owed {
     /// service refused or failed what was sent of it.
     pub(crate) fn offered(&mut self, run: u32, approved: bool, turned_down: bool) {
         let Some(new) = self.mapped(run) else { return };
+        if self.is_withheld(run, &new) {
+            self.give_up(run);
+            return;
+        }
         let waived_source = self.questions.get(&run).map(|question| question.source);
         match self.owed.get(&run).cloned() {
             Some(old) if old.payload() == new.payload() => self.goes_on(run, new),
@@ -229,6 +249,11 @@ impl Owed {
     /// Mapping holds it: `brake` only lacks an approval, else its project is not known.
     pub(crate) fn held(&mut self, run: u32, brake: bool, turned_down: bool) {
         let Some(new) = self.mapped(run).filter(|_| run < STORAGE) else { return };
+        // A brake asks whether to send what is never sent; without a project nobody can say so.
+        if brake && self.is_withheld(run, &new) {
+            self.give_up(run);
+            return;
+        }
         let reason = if brake { "max-charge" } else { "unknown-project" };
         let old = self.owed.get(&run);
         let same = |old: &Run| brake && old.payload() == new.payload();
@@ -266,19 +291,70 @@ impl Owed {
         }
     }
 
-    /// What a person who approves gets; `None` where it cannot be approved.
-    pub(crate) fn approve(&mut self, run: u32) -> Option<Run> {
-        let question = self.questions.get(&run)?;
-        let candidate = question.candidate.clone()?;
-        let other_place = self.owed.get(&run).is_some_and(|old| place(old) != place(&candidate));
-        if ["collision", "identity-changed", "moving"].contains(&question.reason)
-            || (self.may_be_held(run) && other_place)
-            || self.taken_by_another(run, &candidate)
-        {
-            return None;
+    /// What a person who approves gets.
+    pub(crate) fn approve(&mut self, run: u32) -> Approval {
+        let question = self.questions.get(&run);
+        let asked =
+            question.filter(|asked| !["collision", "identity-changed", "moving"].contains(&asked.reason));
+        let Some(candidate) = asked.and_then(|asked| asked.candidate.clone()) else {
+            return Approval::Refused;
+        };
+        if self.is_withheld(run, &candidate) {
+            self.give_up(run);
+            return Approval::Withheld;
         }
-        self.owed.insert(run, candidate.clone());
-        Some(candidate)
+        let other_place = self.owed.get(&run).is_some_and(|old| place(old) != place(&candidate));
+        if (self.may_be_held(run) && other_place) || self.taken_by_another(run, &candidate) {
+            return Approval::Refused;
+        }
+        self.owed.insert(run, candidate);
+        Approval::Owed
+    }
+
+    /// The configuration says from when on a resource is sent: it moves that forward only. Answers what is in force.
+    pub(crate) fn configure_go_live(
+        &mut self,
+        resource: &str,
+        from: i64,
+        turned_down: impl Fn(u32) -> bool,
+    ) -> i64 {
+        let in_force = self.go_live.get(resource).map_or(from, |before| from.max(*before));
+        self.set_go_live(resource, Some(in_force), turned_down);
+        in_force
+    }
+
+    /// A person says from when on a resource is sent; `None`: all of it. What waits and is too early now is not owed.
+    pub(crate) fn set_go_live(
+        &mut self,
+        resource: &str,
+        from: Option<i64>,
+        turned_down: impl Fn(u32) -> bool,
+    ) {
+        match from {
+            Some(from) => self.go_live.insert(resource.to_owned(), from),
+            None => self.go_live.remove(resource),
+        };
+        for run in (0..RUNS).filter(|run| !turned_down(*run)) {
+            self.waits(run);
+        }
+    }
+
+    /// What is owed of a run waits to be sent, or to be sent once more: too late, where it ended before go-live.
+    pub(crate) fn waits(&mut self, run: u32) {
+        if self.owed.get(&run).is_some_and(|owed| self.is_withheld(run, owed)) {
+            self.give_up(run);
+        }
+    }
+
+    /// True where a record ended before its resource's go-live, and the service holds nothing of its run.
+    fn is_withheld(&self, run: u32, record: &Run) -> bool {
+        let time = if run < STORAGE { record.facts.end } else { record.submit };
+        !self.may_be_held(run) && self.go_live.get(&*record.resource).is_some_and(|from| time < *from)
+    }
+
+    fn give_up(&mut self, run: u32) {
+        self.owed.remove(&run);
+        self.moving.remove(&run);
     }
 
     /// Zero is settled: what was moving is owed at its new place, and what was there before is given back; `None`
@@ -296,6 +372,7 @@ impl Owed {
     /// A person found that storage never arrived.
     pub(crate) fn never_arrived(&mut self, run: u32) {
         self.taken.remove(&run);
+        self.waits(run);
     }
 }
 

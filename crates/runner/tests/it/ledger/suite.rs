@@ -1196,6 +1196,71 @@ fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     assert_eq!(site.take(&runs[..1]).revived, 1);
 }
 
+/// Everything is sent from this run's end on.
+fn goes_live_with(site: &mut Site, run: &Run) {
+    let live = [("cpu.example".to_owned(), run.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+}
+
+#[test]
+fn what_waits_is_withheld_also_where_it_is_a_person_who_says_a_later_go_live() {
+    let Some(mut site) = Site::new() else { return };
+    let (early, late) = (Run::new(1, "10"), Run::new(2, "10").restated("10"));
+    site.take(&[early.clone(), late.clone()]);
+    site.ledger().set_go_live("cpu.example", Some(late.facts.end), ADMIN, NOW + 2).unwrap();
+    site.sound();
+    assert_eq!([&early, &late].map(|run| site.state(run)), [State::Superseded, State::Pending]);
+    // The configuration says the same, and there is nothing left to do for it.
+    goes_live_with(&mut site, &late);
+    assert_eq!(site.lease(NOW + 3).unwrap().records.len(), 1);
+}
+
+#[test]
+fn what_was_refused_and_ended_before_a_later_go_live_is_not_sent_by_a_change_or_an_approval() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+    let late = Run::new(4, "10").restated("10");
+    site.take(&runs);
+    site.send(&RecordOutcome::Refused("no such user".into()), NOW);
+    let asked = Run { source: 2, charge: "900".parse().unwrap(), ..runs[1].clone() };
+    assert_eq!(site.ledger().ingest(&held(&asked, "above-max-charge", true), NOW + 1).unwrap().held, 1);
+    goes_live_with(&mut site, &late);
+    assert!(runs.iter().all(|run| site.state(run) == State::Rejected), "nothing of it waits");
+    // Tables changed; a person approves; and nothing changed.
+    let other = Run { project: "TG-2".into(), ..runs[0].clone() };
+    assert_eq!(site.take(&[other]), Ingested { withheld: 1, ..Ingested::default() });
+    let decided = site.ledger().approve(&[asked.key.clone()], ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (0, 1));
+    assert_eq!(site.take(&[runs[2].clone()]), Ingested { withheld: 1, ..Ingested::default() });
+    site.sound();
+    assert!(runs.iter().all(|run| site.state(run) == State::Superseded));
+    assert_eq!(site.lease(NOW + 4), None);
+}
+
+#[test]
+fn what_comes_back_after_a_later_go_live_is_not_sent_once_more() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+    let late = Run::new(4, "10").restated("10");
+    let mut night = runs.clone();
+    night.push(late.clone());
+    site.take(&night);
+    let leased = site.lease(NOW).unwrap();
+    // Another runner takes in a newer version, and a later go-live, while all of it is on the wire.
+    site.take(
+        &[runs[1].restated("11"), runs[2].restated("11")].map(|run| Run { facts: runs[1].facts, ..run }),
+    );
+    goes_live_with(&mut site, &late);
+    let never_left = RecordOutcome::NotSent("refused".into());
+    let refused = RecordOutcome::Refused("no such user".into());
+    let outcomes = [never_left.clone(), refused, RecordOutcome::Accepted, never_left];
+    site.ledger().settle(leased.batch, &outcomes, "", NOW + 3).unwrap();
+    site.sound();
+    let states = [State::Superseded, State::Superseded, State::Accepted, State::Pending];
+    assert_eq!([&runs[0], &runs[1], &runs[2], &late].map(|run| site.state(run)), states);
+    assert!(site.words(&runs[0]).ends_with(&["not-sent", "withheld"]), "{:?}", site.words(&runs[0]));
+}
+
 /// A record as the service takes it, so that zero can be made of it.
 fn whole(run: &Run) -> Chunk {
     let mut whole = chunk(&[run.clone()]);
