@@ -15,9 +15,11 @@ use super::service::{Place, place};
 use amie_usage::{Decimal, UsageType};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Runs 0 to 2 are jobs, few enough for much to happen to each; 3 is a storage reading, whose charge never changes.
-pub(crate) const RUNS: u32 = 4;
+/// Runs 0 to 2 are jobs, few enough for much to happen to each; 3 is a storage reading, whose charge never changes. Behind it
+/// are jobs that only [`RARE`] actions begin with.
+pub(crate) const RUNS: u32 = 6;
 pub(crate) const STORAGE: u32 = 3;
+pub(crate) const RARE: std::ops::Range<u32> = 2..RUNS;
 
 /// What the source says of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,7 @@ pub(crate) struct Owed {
 
 impl Owed {
     pub(crate) fn usage_type(run: u32) -> UsageType {
-        if run < STORAGE { UsageType::Compute } else { UsageType::Storage }
+        if run != STORAGE { UsageType::Compute } else { UsageType::Storage }
     }
 
     pub(crate) fn key(run: u32) -> String {
@@ -84,7 +86,7 @@ impl Owed {
 
     /// The source says something, perhaps something else.
     pub(crate) fn says(&mut self, run: u32, usage: Usage) {
-        let usage = if run < STORAGE { usage } else { Usage { hours: 7, requeued: false } };
+        let usage = if run != STORAGE { usage } else { Usage { hours: 7, requeued: false } };
         if self.usage.get(&run).is_none_or(|(known, _)| *known != usage) {
             self.said += 1;
             self.usage.insert(run, (usage, self.said));
@@ -92,7 +94,7 @@ impl Owed {
     }
 
     pub(crate) fn configure(&mut self, run: u32, mapping: Mapping) {
-        if run < STORAGE {
+        if run != STORAGE {
             self.mapping.insert(run, mapping);
         }
     }
@@ -248,7 +250,7 @@ impl Owed {
 
     /// Mapping holds it: `brake` only lacks an approval, else its project is not known.
     pub(crate) fn held(&mut self, run: u32, brake: bool, turned_down: bool) {
-        let Some(new) = self.mapped(run).filter(|_| run < STORAGE) else { return };
+        let Some(new) = self.mapped(run).filter(|_| run != STORAGE) else { return };
         // A brake asks whether to send what is never sent; without a project nobody can say so.
         if brake && self.is_withheld(run, &new) {
             self.give_up(run);
@@ -274,7 +276,7 @@ impl Owed {
     /// A person says no.
     pub(crate) fn waive(&mut self, run: u32, was_held: bool) {
         self.waived.insert(run);
-        if was_held && run >= STORAGE {
+        if was_held && run == STORAGE {
             self.owed.remove(&run);
         }
     }
@@ -286,7 +288,7 @@ impl Owed {
 
     /// A question of storage, which the model does not ask itself.
     pub(crate) fn asked_of_storage(&mut self, run: u32, source: u128) {
-        if run >= STORAGE {
+        if run == STORAGE {
             self.questions.insert(run, Question { reason: "unknown-project", source, candidate: None });
         }
     }
@@ -348,7 +350,7 @@ impl Owed {
 
     /// True where a record ended before its resource's go-live, and the service holds nothing of its run.
     fn is_withheld(&self, run: u32, record: &Run) -> bool {
-        let time = if run < STORAGE { record.facts.end } else { record.submit };
+        let time = if run != STORAGE { record.facts.end } else { record.submit };
         !self.may_be_held(run) && self.go_live.get(&*record.resource).is_some_and(|from| time < *from)
     }
 
