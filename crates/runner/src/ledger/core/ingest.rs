@@ -13,7 +13,7 @@ use crate::ledger::restate::{
     COLLISION, Cause, Decision, HeldDecision, LOG_INCOMPLETE, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion,
     decide, decide_held, zero_record,
 };
-use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
+use crate::ledger::row::{Identity, PayloadRef, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
 use crate::ledger::{
     CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
@@ -368,7 +368,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
         let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
         let decision = self.beware_of_refunds(decision, before.as_ref(), candidate)?;
-        if let Some(owner) = self.zero_of_imported(decision, before.as_ref(), candidate, &identity)? {
+        // A zero charge of what another program charged is not nothing.
+        if matches!(decision, Decision::Ignore | Decision::Zero)
+            && let Some(owner) = self.imported(before.as_ref(), candidate)?
+        {
             return self.adopt(before, candidate, digest, &owner);
         }
         let Some(before) = before else {
@@ -441,19 +444,12 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
     }
 
-    /// The imported record that a zero charge speaks of, where the run itself was never sent: another program charged it.
-    fn zero_of_imported(
-        &mut self,
-        decision: Decision,
-        row: Option<&Row>,
-        candidate: &Candidate,
-        identity: &Identity,
-    ) -> Result<Option<String>, S::Fail> {
-        let nothing = matches!(decision, Decision::Ignore | Decision::Zero);
-        if !nothing || !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
+    /// The imported record that a run is, where the run itself was never sent: another program charged it.
+    fn imported(&mut self, row: Option<&Row>, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
+        if !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
             return Ok(None);
         }
-        let owner = self.session.store.owner(candidate.usage_type, identity)?;
+        let owner = self.session.store.owner(candidate.usage_type, &identity_of(candidate))?;
         Ok(owner.filter(|owner| import::is_imported(owner)))
     }
 
@@ -703,27 +699,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             None => State::begin(Event::Imported),
         };
         row.state = state.map_err(illegal(&row.key))?;
-        row.version = row.version.saturating_add(1);
-        let offered = wanted_of(candidate, digest, None);
-        let (wanted, drifted) = match &imported.wanted {
-            Some(sent) => import::taken_over(sent, offered),
-            None => (offered, false),
-        };
         row.source_digest = candidate.source_digest;
-        row.wanted = Some(wanted);
-        row.sent = imported.sent.map(|sent| Sent { version: row.version, ..sent });
-        (row.taken, row.drifted, row.loaded) = (true, drifted, imported.loaded);
+        import::take_over(&mut row, &imported, wanted_of(candidate, digest, None));
         if row.on_hold {
             self.release_hold(&mut row)?;
         }
         self.session.save(before.as_ref(), &row)?;
         self.note_move(&row, Event::Imported, &imported.file)?;
-        if drifted {
-            let detail = "charged otherwise than what was imported";
-            let what = What::Noted(Note::Drifted);
-            let event = NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, detail) };
-            self.session.store.note(&event)?;
-        }
+        import::note_drift(self.session, &row, Some(self.id), self.now)?;
         self.report.adopted += 1;
         Ok(())
     }
@@ -861,6 +844,12 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     // What was approved is carried through first; then this is asked again.
                     self.report.held_again += 1;
                     return Ok(());
+                }
+                // A brake asks whether to send what was sent: no question.
+                if let Some((candidate, digest)) = held.candidate.as_ref().zip(digest)
+                    && let Some(owner) = self.imported(before.as_ref(), candidate)?
+                {
+                    return self.adopt(before, candidate, digest, &owner);
                 }
                 let held = &self.question(held)?;
                 self.open_held(held, digest)?;

@@ -3,8 +3,8 @@
 //! The service is as bad as it may be: it queues, loads in order, fails records, shows every load and failure that
 //! there ever was or forgets loads before anybody looked, and for storage it *adds* what it gets. The process dies between
 //! any two steps, answers get lost, and the clock goes back. Rules, tables and templates change at any time, and a person
-//! restates, approves, waives, retries and acknowledges failures. Go-live moves forward, and a person moves it anywhere. Where
-//! several runners share a ledger, one may fall asleep with messages in flight, another takes its leases over when their time
+//! restates, approves, waives, retries and acknowledges failures. Go-live moves forward, and a person moves it anywhere. Another
+//! program has sent some runs, which is said before or after they are read. Where several runners share a ledger, one may fall asleep with messages in flight, another takes its leases over when their time
 //! has passed, and the sleeper wakes and settles too late.
 //!
 //! After every action each row wants what [`Owed`] says; nothing but that is ever sent, or what may have arrived once
@@ -16,17 +16,17 @@
 //! (or [`rare_actions`]) stays as it is; what a fault in the ledger was is a test of its own in `moves` or `suite`.
 //! `PROPTEST_CASES=20000` tries twenty times as many as usual: 20,000 in a file, 4,000 in PostgreSQL.
 
-use super::super::owed::{Approval, Mapping, Owed, RARE, RUNS, STORAGE, Usage};
-use super::super::service::{Service, place};
+use super::super::owed::{Approval, Mapping, Owed, RARE, RUNS, STORAGE, Sent, Usage};
+use super::super::service::{ANOTHER, Service, place};
 use super::super::{ADMIN, Home, NOW, Run, chunk, held};
 use super::{ACTIONS, CASES, SEVERAL, Site, VERIFY_EVERY};
-use amie_usage::UsageType;
+use amie_usage::{Decimal, UsageType};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use runner::ledger::{
-    BatchId, GoLive, HoldEnd, LeaseRequest, Ledger, LedgerError, RecordOutcome, Retry, Row, State,
+    BatchId, GoLive, HoldEnd, LeaseRequest, Ledger, LedgerError, RecordOutcome, Retry, Row, SentRecord, State,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -82,6 +82,8 @@ enum Action {
     ConfigureGoLive { resource: &'static str, from: i64 },
     /// A person says so, whatever it was; `None`: all of it is sent.
     SetGoLive { resource: &'static str, from: Option<i64> },
+    /// A run, as mapping would send it now, was sent by another program, with some charge; project 0 is not known.
+    ImportSent { run: u32, charge: u8, project: u8 },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +177,8 @@ fn rare_actions() -> impl Strategy<Value = Vec<Action>> {
     let then =
         prop_oneof![Just(Action::Retry), Just(Action::Resolve), Just(Action::Reread), Just(Action::Night)];
     let hours = || 0..4_u8;
+    let sent = || (0..7_u8, 0..3_u8);
+    let import = |run, (charge, project)| Action::ImportSent { run, charge, project };
     prop_oneof![
         goes_live().prop_map(|live| vec![live]),
         (RARE, hours()).prop_map(move |(run, hours)| vec![says(run, hours)]),
@@ -186,6 +190,16 @@ fn rare_actions() -> impl Strategy<Value = Vec<Action>> {
         }),
         (RARE, hours(), hours(), goes_live(), answer()).prop_map(move |(run, hours, newer, live, answer)| {
             vec![says(run, hours), lease(run), says(run, newer), live, answer]
+        }),
+        (RARE, sent()).prop_map(move |(run, sent)| vec![import(run, sent)]),
+        (RARE, hours(), sent()).prop_map(move |(run, hours, sent)| {
+            vec![import(run, sent), says(run, hours), Action::Reread]
+        }),
+        (RARE, hours(), answer(), sent()).prop_map(move |(run, hours, answer, sent)| {
+            vec![says(run, hours), lease(run), answer, import(run, sent), Action::Retry]
+        }),
+        (RARE, hours(), any::<bool>(), sent()).prop_map(move |(run, hours, brake, sent)| {
+            vec![says(run, hours), Action::Hold { run, brake }, import(run, sent), Action::Approve]
         }),
     ]
 }
@@ -293,21 +307,30 @@ impl World {
             Action::Night => self.night(),
             Action::ConfigureGoLive { resource, from } => self.configure_go_live(resource, *from),
             Action::SetGoLive { resource, from } => self.set_go_live(resource, *from),
+            Action::ImportSent { run, charge, project } => self.import_sent(*run, *charge, *project),
         }
         self.compare();
     }
 
-    /// Rows by run.
+    /// Rows by run, without what another program sent and no run has taken over.
     fn rows(&mut self) -> BTreeMap<u32, Row> {
         let rows = self.site.ledger().rows(None, "", 100).unwrap();
         let run = |row: &Row| (0..RUNS).find(|run| Owed::key(*run) == row.key).unwrap();
-        rows.into_iter().map(|row| (run(&row), row)).collect()
+        let of_runs = rows.into_iter().filter(|row| !row.key.starts_with("imported/"));
+        of_runs.map(|row| (run(&row), row)).collect()
     }
 
     /// What the ledger wants of each run against what the model says, and what the service charges.
     fn compare(&mut self) {
         for (run, row) in self.rows() {
             let owed = self.owed.owed(run);
+            if let Some(otherwise) = self.owed.taken_over().get(&run).filter(|_| run != STORAGE) {
+                assert_eq!(row.state, State::Loaded, "run {run} was sent by another program");
+                assert!(
+                    !otherwise || row.drifted,
+                    "run {run} would be charged otherwise, and nobody says so"
+                );
+            }
             let given_up = matches!(row.state, State::Held | State::Superseded);
             if run == STORAGE {
                 assert!(given_up || owed.is_some(), "run {run} is {}, and not owed", row.state);
@@ -326,11 +349,19 @@ impl World {
 
     /// No run is charged in two places, and none where it owes nothing and nothing is on its way to take it back.
     fn charged_where_owed(&self) {
+        let mut charged = BTreeSet::new();
         for (place_of, got) in self.service.charged() {
-            let owner = self.owed.owner(place_of).map(Owed::key);
-            assert_eq!(owner.as_ref(), Some(&got.key), "{place_of:?} is charged {}", got.charge);
-            let places = self.service.charged().filter(|(_, other)| other.key == got.key);
-            assert_eq!(places.count(), 1, "{} is charged more than once", got.key);
+            let Some(owner) = self.owed.owner(place_of).map(Owed::key) else {
+                let is_anothers = got.key == ANOTHER && self.owed.is_imported(place_of);
+                assert!(is_anothers, "{place_of:?} is charged {}, and not owed", got.charge);
+                continue;
+            };
+            assert!(
+                [&owner, ANOTHER].contains(&&*got.key),
+                "{place_of:?} of {owner} is charged for {}",
+                got.key
+            );
+            assert!(charged.insert(owner), "{} is charged more than once", got.key);
         }
     }
 
@@ -415,6 +446,43 @@ impl World {
         }
     }
 
+    /// Another program sent something that we have not, or we are told once more what the service has.
+    fn import_sent(&mut self, run: u32, charge: u8, project: u8) {
+        let record = self.owed.record(run);
+        let charge = Decimal::new(i128::from(charge), 0);
+        let project = if project == 0 { String::new() } else { format!("TG-{project}") };
+        let known = self.service.knows(&place(&record));
+        if run == STORAGE && self.rows().get(&run).is_some_and(|row| row.state == State::Held) {
+            // Nobody tells the model that a reading is held.
+            return;
+        }
+        let now = self.now();
+        let sent = SentRecord {
+            usage_type: record.usage_type,
+            resource: record.resource.to_string(),
+            local_record_id: record.id.clone(),
+            submit: record.submit,
+            charge,
+            charge_places: 0,
+            username: String::new(),
+            project: project.clone(),
+            loaded_at: Some(NOW - 1_000),
+            line: 1,
+        };
+        let imports = self.owed.clone().import(&record, Sent { charge, project: project.clone() });
+        if imports && known {
+            // Here zero was left behind: no other program was at work.
+            return;
+        }
+        let told =
+            self.site.ledger().import_sent(std::slice::from_ref(&sent), "a table", ADMIN, now).unwrap();
+        assert_eq!((told.imported, told.known), (u64::from(imports), u64::from(!imports)));
+        if imports {
+            self.owed.import(&record, Sent { charge, project });
+            self.service.had(&sent);
+        }
+    }
+
     fn configure_go_live(&mut self, resource: &str, from: i64) {
         let turned_down = self.turned_down();
         let now = self.now();
@@ -446,6 +514,7 @@ impl World {
             };
             assert!(expected.as_ref() == Some(&record.payload), "run {run}: {record:?} is not owed");
             self.owed.sent(*run);
+            assert!(!self.owed.taken_over().contains_key(run), "run {run} was sent by another program");
             records.push((*run, record.payload));
         }
         self.flights.push((leased.batch, records));
@@ -719,7 +788,7 @@ fn each_owed_charge_is_held_once_and_newest() {
 }
 
 #[test]
-fn so_it_is_around_go_live() {
+fn so_it_is_around_go_live_and_what_another_program_sent() {
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/regressions/ledger-model-rare.txt");
     try_actions(&with_rare_actions(), kept);
 }

@@ -9,6 +9,9 @@
 //! - What ended before its resource's go-live (storage: was read before it) is not owed, unless the service may hold
 //!   something of it. A later date takes what waits out of what is owed; what is held or was refused is taken out when it
 //!   would be sent, or is read again. An earlier date owes it again when it is read again (docs/ledger.md, "From when on it sends").
+//! - What another program sent is nobody's until mapping makes a record of its identity, and then that run's: it owes what
+//!   was sent, also where it would be charged otherwise, which is only said. Whether the run was read before does not matter,
+//!   as long as the service holds nothing of it from here (docs/ledger.md, "Taking over from a script").
 
 use super::Run;
 use super::service::{Place, place};
@@ -37,6 +40,13 @@ pub(crate) struct Mapping {
     pub(crate) identity: u8,
 }
 
+/// What another program sent of a record; no project where it is not known.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) charge: Decimal,
+    pub(crate) project: String,
+}
+
 /// What becomes of a question that a person approves.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Approval {
@@ -56,7 +66,7 @@ struct Question {
     candidate: Option<Run>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Owed {
     /// What each source says, with a number for each time that it says something else.
     usage: BTreeMap<u32, (Usage, u128)>,
@@ -70,6 +80,11 @@ pub(crate) struct Owed {
     waived: BTreeSet<u32>,
     /// From when on the runs of a resource are sent.
     go_live: BTreeMap<String, i64>,
+    /// What another program sent and no run has taken over; all places of which that was ever said; and the runs that
+    /// are owed as it was sent, with whether they would be charged otherwise.
+    imported: BTreeMap<Place, Sent>,
+    places: BTreeSet<Place>,
+    taken_over: BTreeMap<u32, bool>,
     /// What the service may hold, for good or while it is on the wire.
     taken: BTreeSet<u32>,
     flying: BTreeSet<u32>,
@@ -137,7 +152,50 @@ impl Owed {
     }
 
     fn taken_by_another(&self, run: u32, record: &Run) -> bool {
-        self.owner(&place(record)).is_some_and(|owner| owner != run)
+        let place_of = place(record);
+        self.is_imported(&place_of) || self.owner(&place_of).is_some_and(|owner| owner != run)
+    }
+
+    /// True where another program sent something there that no run has taken over.
+    pub(crate) fn is_imported(&self, place_of: &Place) -> bool {
+        self.imported.contains_key(place_of)
+    }
+
+    /// What mapping makes of a run, or would if it were read.
+    pub(crate) fn record(&self, run: u32) -> Run {
+        let unread = || Run { usage_type: Self::usage_type(run), ..Run::new(run, "1").whole() };
+        self.mapped(run).unwrap_or_else(unread)
+    }
+
+    /// Another program sent a record of this identity. False where that changes nothing: it was said before, or the service
+    /// may hold it from here.
+    pub(crate) fn import(&mut self, record: &Run, sent: Sent) -> bool {
+        let place_of = place(record);
+        let owner = self.owner(&place_of);
+        if self.places.contains(&place_of) || owner.is_some_and(|owner| self.may_be_held(owner)) {
+            return false;
+        }
+        self.places.insert(place_of.clone());
+        match owner.and_then(|owner| Some((owner, self.owed.get(&owner).cloned()?))) {
+            Some((owner, offered)) => self.take_over(owner, offered, sent),
+            None => _ = self.imported.insert(place_of, sent),
+        }
+        true
+    }
+
+    /// A run is what another program sent, and owed as it was sent.
+    fn take_over(&mut self, run: u32, offered: Run, sent: Sent) {
+        let Sent { charge, project } = sent;
+        let project = if project.is_empty() { offered.project.clone() } else { project.into() };
+        let otherwise = offered.charge != charge || offered.project != project;
+        self.goes_on(run, Run { charge, project, ..offered });
+        self.taken.insert(run);
+        self.taken_over.insert(run, otherwise);
+    }
+
+    /// Runs that are owed as another program sent them, and whether they would be charged otherwise.
+    pub(crate) fn taken_over(&self) -> &BTreeMap<u32, bool> {
+        &self.taken_over
     }
 
     pub(crate) fn may_be_held(&self, run: u32) -> bool {
@@ -178,6 +236,9 @@ impl Owed {
             self.give_up(run);
             return;
         }
+        if approved || self.owed.get(&run).is_some_and(|old| old.source != new.source) {
+            self.taken_over.remove(&run);
+        }
         let waived_source = self.questions.get(&run).map(|question| question.source);
         match self.owed.get(&run).cloned() {
             Some(old) if old.payload() == new.payload() => self.goes_on(run, new),
@@ -190,7 +251,9 @@ impl Owed {
     /// The service holds nothing of it.
     fn follows(&mut self, run: u32, new: Run, turned_down: bool) {
         self.moving.remove(&run);
-        if new.charge.is_zero() {
+        if let Some(sent) = self.imported.remove(&place(&new)) {
+            self.take_over(run, new, sent);
+        } else if new.charge.is_zero() {
             if self.owed.remove(&run).is_some() {
                 self.leave_question(run, new.source);
             }
@@ -261,6 +324,14 @@ impl Owed {
         let same = |old: &Run| brake && old.payload() == new.payload();
         if self.is_waived(run, reason, new.source) || old.is_some_and(same) || self.moving.contains_key(&run)
         {
+            return;
+        }
+        // Nor what was sent.
+        if brake
+            && !self.may_be_held(run)
+            && let Some(sent) = self.imported.remove(&place(&new))
+        {
+            self.take_over(run, new, sent);
             return;
         }
         if self.may_be_held(run) {

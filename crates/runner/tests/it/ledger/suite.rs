@@ -1492,3 +1492,49 @@ fn a_run_of_zero_charge_takes_over_what_was_sent_of_it_and_is_said() {
     assert_eq!(zeros.len(), 6);
     assert_eq!(zeros[0].payload, runs[0].payload().into_bytes());
 }
+
+#[test]
+fn what_waits_or_was_refused_is_not_sent_where_another_program_sent_it() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
+    site.take(&runs[..2]);
+    let leased = site.lease(NOW).unwrap();
+    let refused = RecordOutcome::Refused("no such user".into());
+    site.ledger().settle(leased.batch, &[refused, RecordOutcome::Accepted], "", NOW).unwrap();
+    site.take(&runs[2..]);
+    // A question beside what was refused is answered, too.
+    let asked = Run { source: 2, charge: "900".parse().unwrap(), ..runs[0].clone() };
+    assert_eq!(site.ledger().ingest(&held(&asked, "above-max-charge", true), NOW).unwrap().held, 1);
+    let sent =
+        [("10", 0), ("12", 1), ("10", 2), ("12", 3)].map(|(charge, at)| sent_before(&runs[at], charge, 0));
+    for (imported, known) in [(3, 1), (0, 4)] {
+        let told = site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW + 1).unwrap();
+        assert_eq!((told.imported, told.known), (imported, known), "what we sent ourselves is ours");
+        site.sound();
+    }
+    let states = [State::Loaded, State::Accepted, State::Loaded, State::Loaded];
+    assert_eq!(runs.iter().map(|run| site.state(run)).collect::<Vec<_>>(), states);
+    assert_eq!((site.lease(NOW + 2), site.ledger().totals().unwrap().held_total), (None, 0));
+    assert_eq!(site.ledger().news().unwrap().drifted, 1, "another charge is said");
+    assert_eq!(site.take(&runs[1..]), Ingested { unchanged: 2, drifted: 1, ..Ingested::default() });
+    // A person has it put right.
+    let restated = site.ledger().restate(&chunk(&runs[3..]), ADMIN, NOW + 3).unwrap();
+    assert_eq!(restated, Ingested { restated: 1, ..Ingested::default() });
+    assert_eq!(site.lease(NOW + 4).unwrap().records[0].payload, runs[3].payload().into_bytes());
+}
+
+#[test]
+fn neither_a_brake_nor_a_refusal_keeps_a_run_from_being_what_another_program_sent() {
+    let Some(mut site) = Site::new() else { return };
+    let (braked, refused) = (Run::new(1, "900"), Run::new(2, "10"));
+    site.take(&[refused.clone()]);
+    site.send(&RecordOutcome::Refused("no such resource".into()), NOW);
+    let renamed = Run { id: "2.server".into(), ..refused };
+    let sent = [sent_before(&braked, "900", 0), sent_before(&renamed, "10", 0)];
+    assert_eq!(site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW + 1).unwrap().imported, 2);
+    let report = site.ledger().ingest(&held(&braked, "above-max-charge", true), NOW + 2).unwrap();
+    assert_eq!(report, Ingested { adopted: 1, ..Ingested::default() });
+    assert_eq!(site.take(&[renamed.clone()]), Ingested { adopted: 1, ..Ingested::default() });
+    assert_eq!([&braked, &renamed].map(|run| site.state(run)), [State::Loaded; 2]);
+    assert_eq!((site.lease(NOW + 3), site.ledger().totals().unwrap().held_total), (None, 0));
+}
