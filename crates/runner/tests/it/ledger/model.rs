@@ -82,6 +82,8 @@ enum Action {
     ConfigureGoLive { resource: &'static str, from: i64 },
     /// A person says so, whatever it was; `None`: all of it is sent.
     SetGoLive { resource: &'static str, from: Option<i64> },
+    /// The source says something, and a brake holds what is read of it.
+    SaysBraked { run: u32, hours: u8 },
     /// A run, as mapping would send it now, was sent by another program, with some charge; project 0 is not known.
     ImportSent { run: u32, charge: u8, project: u8 },
 }
@@ -192,6 +194,12 @@ fn rare_actions() -> impl Strategy<Value = Vec<Action>> {
             vec![says(run, hours), lease(run), says(run, newer), live, answer]
         }),
         (RARE, sent()).prop_map(move |(run, sent)| vec![import(run, sent)]),
+        (RARE, hours(), sent()).prop_map(move |(run, hours, sent)| {
+            vec![import(run, sent), Action::SaysBraked { run, hours }, Action::Approve]
+        }),
+        (RARE, hours(), goes_live()).prop_map(|(run, hours, live)| {
+            vec![live, Action::SaysBraked { run, hours }, Action::Approve]
+        }),
         (RARE, hours(), sent()).prop_map(move |(run, hours, sent)| {
             vec![import(run, sent), says(run, hours), Action::Reread]
         }),
@@ -307,6 +315,10 @@ impl World {
             Action::Night => self.night(),
             Action::ConfigureGoLive { resource, from } => self.configure_go_live(resource, *from),
             Action::SetGoLive { resource, from } => self.set_go_live(resource, *from),
+            Action::SaysBraked { run, hours } => {
+                self.owed.says(*run, Usage { hours: *hours, requeued: false });
+                self.hold(*run, true);
+            }
             Action::ImportSent { run, charge, project } => self.import_sent(*run, *charge, *project),
         }
         self.compare();
@@ -533,8 +545,7 @@ impl World {
             if matches!(fate, Fate::Accepted | Fate::ArrivedUnknown) {
                 self.service.take(Owed::usage_type(run), &payload);
             }
-            self.owed.landed(run, !matches!(fate, Fate::NotSent | Fate::Refused));
-            let newer = self.owed.owed(run).is_some_and(|owed| owed.payload().into_bytes() != payload);
+            let newer = self.owed.landed(run, !matches!(fate, Fate::NotSent | Fate::Refused));
             if matches!(fate, Fate::NotSent) || newer {
                 self.owed.waits(run);
             }

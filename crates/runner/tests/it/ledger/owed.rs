@@ -85,9 +85,9 @@ pub(crate) struct Owed {
     imported: BTreeMap<Place, Sent>,
     places: BTreeSet<Place>,
     taken_over: BTreeMap<u32, bool>,
-    /// What the service may hold, for good or while it is on the wire.
+    /// What the service may hold, for good or while it is on the wire; of the latter, whether something newer waits behind it.
     taken: BTreeSet<u32>,
-    flying: BTreeSet<u32>,
+    flying: BTreeMap<u32, bool>,
 }
 
 impl Owed {
@@ -199,20 +199,30 @@ impl Owed {
     }
 
     pub(crate) fn may_be_held(&self, run: u32) -> bool {
-        self.taken.contains(&run) || self.flying.contains(&run)
+        self.taken.contains(&run) || self.flying.contains_key(&run)
     }
 
     /// Its record goes on the wire.
     pub(crate) fn sent(&mut self, run: u32) {
-        self.flying.insert(run);
+        self.flying.insert(run, false);
     }
 
-    /// It is off the wire; `arrived`: the service has it, or nobody knows.
-    pub(crate) fn landed(&mut self, run: u32, arrived: bool) {
-        self.flying.remove(&run);
+    /// It is off the wire; `arrived`: the service has it, or nobody knows. True where something newer waited behind it.
+    pub(crate) fn landed(&mut self, run: u32, arrived: bool) -> bool {
+        let newer = self.flying.remove(&run);
         if arrived {
             self.taken.insert(run);
         }
+        newer == Some(true)
+    }
+
+    /// This is owed from now on.
+    fn want(&mut self, run: u32, new: Run) {
+        let other = self.owed.get(&run).is_some_and(|old| old.payload() != new.payload());
+        if other && let Some(newer) = self.flying.get_mut(&run) {
+            *newer = true;
+        }
+        self.owed.insert(run, new);
     }
 
     /// A question is asked, in place of any before, unless this one was waived.
@@ -284,7 +294,7 @@ impl Owed {
                 self.waived.remove(&run);
                 self.ask(run, "moving", new.source, None);
                 let (source, facts) = (new.source, new.facts);
-                self.owed.insert(run, Run { charge: Decimal::ZERO, source, facts, ..old.clone() });
+                self.want(run, Run { charge: Decimal::ZERO, source, facts, ..old.clone() });
                 self.moving.insert(run, new);
             }
         } else if by_source && grown_by_requeue(old, &new) {
@@ -301,7 +311,7 @@ impl Owed {
     fn goes_on(&mut self, run: u32, new: Run) {
         self.moving.remove(&run);
         self.leave_question(run, new.source);
-        self.owed.insert(run, new);
+        self.want(run, new);
     }
 
     /// A waiver ends when the source says something newer: nobody can take it back any more.
@@ -380,7 +390,8 @@ impl Owed {
         if (self.may_be_held(run) && other_place) || self.taken_by_another(run, &candidate) {
             return Approval::Refused;
         }
-        self.owed.insert(run, candidate);
+        self.taken_over.remove(&run);
+        self.want(run, candidate);
         Approval::Owed
     }
 

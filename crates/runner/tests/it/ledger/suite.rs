@@ -1261,6 +1261,21 @@ fn what_comes_back_after_a_later_go_live_is_not_sent_once_more() {
     assert!(site.words(&runs[0]).ends_with(&["not-sent", "withheld"]), "{:?}", site.words(&runs[0]));
 }
 
+#[test]
+fn what_was_refused_and_then_never_arrived_was_never_taken() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, late) = (Run::new(1, "10"), Run::new(2, "10").restated("10"));
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Refused("no such user".into()), NOW);
+    site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 1).unwrap();
+    site.send(&unknown(), NOW + 1);
+    goes_live_with(&mut site, &late);
+    let decided = site.ledger().resolve_unknown(&[run.key.clone()], false, ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (0, 1));
+    assert_eq!(site.state(&run), State::Superseded);
+    site.sound();
+}
+
 /// A record as the service takes it, so that zero can be made of it.
 fn whole(run: &Run) -> Chunk {
     let mut whole = chunk(&[run.clone()]);
