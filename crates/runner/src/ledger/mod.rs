@@ -87,12 +87,14 @@
 //! # Go-live
 //!
 //! What ended before its resource's go-live is recorded as *superseded*, by an event `withheld`, and never owed. The date
-//! in force is kept here: the configuration moves it forward only, a person moves it back.
+//! in force is kept here: the configuration moves it forward only, a person moves it back. What was refused is not with the
+//! service, and is withheld as well when it is read again or would be sent; so is what comes back from the wire unsent.
 //!
 //! # What another program sent
 //!
 //! [`Ledger::import_sent`] keeps it as *loaded* under keys of its own, `imported/...`, which hold the wire identities. The first
-//! run that maps to such an identity takes it over (`imported`), and the other row is superseded (`adopted`).
+//! run that maps to such an identity takes it over (`imported`), and the other row is superseded (`adopted`). A run that was
+//! read before, and of which the service holds nothing from here, takes it over at once.
 //!
 //! # An older ledger
 //!
@@ -462,7 +464,7 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<u64, LedgerError>;
 
-    /// Takes back waivers. Answers how many.
+    /// Takes back waivers; one is over, and cannot be taken back, once the source says something newer. Answers how many.
     ///
     /// # Errors
     /// Where a key has no waived hold; then nothing changes.
@@ -487,8 +489,8 @@ pub trait Ledger: Send {
         now: i64,
     ) -> Result<Vec<GoLive>, LedgerError>;
 
-    /// A person says from when on the runs of a resource are sent, earlier than before; `None`: all of them. What was
-    /// withheld is sent when its source is read again.
+    /// A person says from when on the runs of a resource are sent; `None`: all of them. Where that is earlier than before, what
+    /// was withheld is sent when its source is read again; where it is later, pending records of earlier runs are withheld.
     ///
     /// # Errors
     /// Where the store fails.
@@ -527,8 +529,8 @@ pub trait Ledger: Send {
     /// Where the store fails; what was forgotten by then stays so.
     fn compact(&mut self, before: i64) -> Result<Compacted, LedgerError>;
 
-    /// Takes over what another program sent: it counts as loaded, and a run that maps to its identity is not sent again.
-    /// `origin` says where this is known from.
+    /// Takes over what another program sent: it counts as loaded, and a run that maps to its identity is not sent again,
+    /// also where it was read before and waits, or was refused. `origin` says where this is known from.
     ///
     /// # Errors
     /// Where the store fails.
@@ -886,7 +888,7 @@ pub struct SentRecord {
 pub struct Imported {
     /// Taken over: never sent again.
     pub imported: u64,
-    /// The ledger knew their identity before.
+    /// They were taken over before, or the service may hold them from here.
     pub known: u64,
 }
 

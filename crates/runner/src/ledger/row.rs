@@ -252,7 +252,12 @@ impl Row {
         };
         let state = self.state.next(event)?;
         match event {
-            Event::Accepted | Event::Lost => self.taken = true,
+            Event::Accepted => self.taken = true,
+            Event::Lost => {
+                // What was refused before this is nothing to go back to, should this turn out not to have arrived.
+                self.before = self.before.filter(|_| self.taken);
+                self.taken = true;
+            }
             Event::NotSent => self.sent = self.before,
             _ => {}
         }

@@ -43,7 +43,7 @@ pub enum Event {
     Restated,
     /// The charge is zero now, and the service never took anything.
     Zeroed,
-    /// It ended before its resource's go-live, and nothing was sent.
+    /// It ended before its resource's go-live, and the service holds nothing of it.
     Withheld,
     /// Another program had sent it, and it is with the service.
     Imported,
@@ -156,8 +156,10 @@ impl State {
             (Self::Pending, Event::Restated) => Ok(Self::Pending),
             (Self::Pending, Event::Leased) => Ok(Self::Sending),
 
-            // Nothing of it was ever sent from here, and the service has it all the same.
-            (Self::Held | Self::Pending | Self::Superseded, Event::Imported) => Ok(Self::Loaded),
+            // The service took nothing of it from here, and has it all the same.
+            (Self::Held | Self::Pending | Self::Rejected | Self::Superseded, Event::Imported) => {
+                Ok(Self::Loaded)
+            }
             (Self::Loaded, Event::Adopted) => Ok(Self::Superseded),
 
             // What is on the wire stays what it is; the newer version waits behind it.
@@ -186,7 +188,7 @@ impl State {
             // one arrived after all; its people repaired an allocation).
             (Self::Rejected | Self::Failed, Event::Loaded) => Ok(Self::Loaded),
             (Self::Rejected | Self::Failed, Event::Retried) => Ok(Self::Pending),
-            (Self::Rejected, Event::Zeroed) => Ok(Self::Superseded),
+            (Self::Rejected, Event::Zeroed | Event::Withheld) => Ok(Self::Superseded),
             // Only of adjustments: a run is asked for again whenever its input is read.
             (Self::Rejected | Self::Failed, Event::Dropped) => Ok(Self::Superseded),
             (Self::Rejected | Self::Loaded | Self::Failed, Event::Restated | Event::Promoted) => {
@@ -271,7 +273,7 @@ impl Event {
             Self::Dropped => "a person waived it (of adjustments: withdrew it), or the rules skip it now",
             Self::Restated => "ingest: there is a newer version",
             Self::Zeroed => "ingest: zero charge now, and the service never took anything",
-            Self::Withheld => "ingest: it ended before its resource\'s go-live, and nothing was sent",
+            Self::Withheld => "it ended before its resource's go-live, and the service holds nothing of it",
             Self::Imported => "another program sent it before (`ledger import-sent`)",
             Self::Adopted => "ingest: the run of an imported record took it over",
             Self::Leased => "lease: a sender took it",
@@ -330,7 +332,7 @@ mod tests {
         sending: restated>sending accepted>accepted refused>rejected lost>unknown not-sent>pending
         unknown: restated>unknown leased>sending arrived>accepted absent>pending loaded>loaded failed>failed
         accepted: restated>accepted loaded>loaded failed>failed promoted>pending moved>pending retried>pending
-        rejected: dropped>superseded restated>pending zeroed>superseded loaded>loaded promoted>pending retried>pending
+        rejected: dropped>superseded restated>pending zeroed>superseded withheld>superseded imported>loaded loaded>loaded promoted>pending retried>pending
         loaded: restated>pending promoted>pending moved>pending adopted>superseded
         failed: dropped>superseded restated>pending loaded>loaded promoted>pending retried>pending
         superseded: recorded>pending held>held imported>loaded";

@@ -196,16 +196,17 @@ fn a_ledger_that_is_gone_is_missed_until_it_is_back_or_its_witness_is_removed() 
     let (site, _) = after_two_nights(&service);
     let (newest, posts) = (ledger(&site), service.state().posts);
     std::fs::remove_file(site.path("ledger.db")).unwrap();
-    for command in [&["run"][..], &["run", "--dry-run"], &ACCEPT] {
+    let import = ["ledger", "import-sent", "--from-service", "--reason", "begun anew"];
+    for command in [&["run"][..], &["run", "--dry-run"], &["check"], &["status"], &ACCEPT, &import] {
         let said = site.run(command);
         assert_eq!(said.status, 2, "{command:?}: {}{}", said.stdout, said.stderr);
-        let words = "ledger.db: the ledger is not here, and ";
-        assert!(said.stderr.contains(words), "{command:?}: {}", said.stderr);
-        assert!(
-            said.stderr.contains("ledger.db.witness says that it was, with events up to "),
-            "{}",
-            said.stderr
-        );
+        let all = said.stdout + &said.stderr;
+        for words in [
+            "ledger.db: the ledger is not here, and ",
+            "ledger.db.witness says that it was, with events up to ",
+        ] {
+            assert!(all.contains(words), "{command:?}: {all}");
+        }
         assert!(!site.path("ledger.db").exists());
     }
     assert_eq!(service.state().posts, posts);

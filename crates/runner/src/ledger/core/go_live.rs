@@ -43,13 +43,12 @@ pub(super) fn is_too_early<S: Store>(
     Ok(in_force(session, &wanted.identity.resource)?.is_some_and(|from| time < from))
 }
 
-/// True where a row's record may still be withheld: nothing of it is with the service, or may be.
+/// True where a row's record may still be withheld: nothing of it is with the service, or may be. What was refused is not.
 pub(in crate::ledger) fn may_withhold(row: &Row) -> bool {
-    !row.frozen() && matches!(row.state, State::Held | State::Pending | State::Superseded)
+    !row.frozen()
 }
 
-/// Takes over what is configured, where it is later than what is in force, and withholds what waits and is too early
-/// now. Answers what is in force.
+/// Takes over what is configured, where it is later than what is in force. Answers what is in force.
 pub(in crate::ledger) fn keep<S: Store>(
     session: &mut Session<'_, S>,
     configured: &BTreeMap<String, i64>,
@@ -61,14 +60,13 @@ pub(in crate::ledger) fn keep<S: Store>(
         let in_force = before.map_or(*at, |before| before.max(*at));
         if before != Some(in_force) {
             set(session, resource, Some(in_force), None, now)?;
-            withhold_waiting(session, resource, in_force, now)?;
         }
         all.push(GoLive { resource: resource.clone(), configured: *at, in_force });
     }
     Ok(all)
 }
 
-/// Sets it, whatever it was.
+/// Sets it, whatever it was, and withholds what waits and is too early now.
 pub(in crate::ledger) fn set<S: Store>(
     session: &mut Session<'_, S>,
     resource: &str,
@@ -88,7 +86,7 @@ pub(in crate::ledger) fn set<S: Store>(
         ..NewEvent::moved(now, Event::Recorded)
     };
     session.store.note(&event)?;
-    Ok(())
+    withhold_waiting(session, resource, at, now)
 }
 
 /// Rows that are read together.
@@ -139,8 +137,24 @@ pub(in crate::ledger) fn withhold<S: Store>(
     }
     session.save(Some(before), &row)?;
     Ok(NewEvent {
-        detail: "ended before go-live, and nothing was sent",
+        detail: "ended before go-live, and the service holds nothing of it",
         version: (row.version > 0).then_some(row.version),
         ..NewEvent::moved(now, Event::Withheld)
     })
+}
+
+/// Withholds a row that came back and waits once more, where go-live has passed it meanwhile.
+pub(super) fn withhold_returned<S: Store>(
+    session: &mut Session<'_, S>,
+    key: &str,
+    now: i64,
+) -> Result<(), S::Fail> {
+    let row = session.existing(key)?;
+    let waits = row.state == State::Pending && may_withhold(&row);
+    let Some(wanted) = row.wanted.as_ref().filter(|_| waits) else { return Ok(()) };
+    if is_too_early(session, row.usage_type, wanted)? {
+        let event = withhold(session, &row, now)?;
+        session.store.note(&NewEvent { key: Some(&row.key), ..event })?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::row::{Identity, Sent, Wanted};
 use crate::ledger::store::{Ahead, NewEvent, Store};
-use crate::ledger::{Event, Imported, Person, Row, SentRecord, SourceFacts, State, What};
+use crate::ledger::{Event, HoldEnd, Imported, Note, Person, Row, SentRecord, SourceFacts, State, What};
 use amie_usage::UsageType;
 
 /// How the key of an imported record begins; no run's key does.
@@ -26,7 +26,8 @@ pub(in crate::ledger) fn any<S: Store>(session: &Session<'_, S>) -> Result<bool,
     session.any_begins(IMPORTED)
 }
 
-/// Takes records over. One whose identity the ledger knows is left alone.
+/// Takes records over. One whose identity is that of a run which the service took nothing of, is that run's; any other that
+/// the ledger knows is left alone.
 pub(in crate::ledger) fn import<S: Store>(
     session: &mut Session<'_, S>,
     records: &[SentRecord],
@@ -38,13 +39,25 @@ pub(in crate::ledger) fn import<S: Store>(
     let mut chunk = None;
     for page in records.chunks(PAGE) {
         let wires: Vec<(UsageType, Identity)> = page.iter().map(wire_of).collect();
-        let keys: Vec<String> = page.iter().map(key_of).collect();
         session.store.ahead(Ahead::Identities(&wires))?;
-        session.store.ahead(Ahead::Keys(&keys.iter().map(String::as_str).collect::<Vec<_>>()))?;
-        for (record, ((usage_type, identity), key)) in page.iter().zip(wires.into_iter().zip(keys)) {
-            let known = session.store.owner(usage_type, &identity)?.is_some();
-            if known || session.store.row(&key)?.is_some() || known_unescaped(session, record, &key)? {
+        let owner =
+            |(usage_type, identity): &(UsageType, Identity)| session.store.owner(*usage_type, identity);
+        let owners: Vec<Option<String>> = wires.iter().map(owner).collect::<Result<_, _>>()?;
+        let keys: Vec<String> = page.iter().map(key_of).collect();
+        let rows: Vec<&str> = keys.iter().chain(owners.iter().flatten()).map(String::as_str).collect();
+        session.store.ahead(Ahead::Keys(&rows))?;
+        for (((record, (_, identity)), key), owner) in page.iter().zip(wires).zip(keys).zip(owners) {
+            // Also one that is there twice in a page.
+            if session.store.row(&key)?.is_some() || known_unescaped(session, record, &key)? {
                 report.known += 1;
+                continue;
+            }
+            if let Some(owner) = owner {
+                let imported = row_of(record, key, identity, 0, origin, now);
+                match take_over_waiting(session, &owner, &imported, person, now)? {
+                    true => report.imported += 1,
+                    false => report.known += 1,
+                }
                 continue;
             }
             let chunk = match chunk {
@@ -156,10 +169,66 @@ pub(in crate::ledger) fn retire<S: Store>(
     Ok(())
 }
 
+/// The run that was read before: what waits of it, or was refused, is with the service all the same, and is not sent. False
+/// where the service may hold something of it from here.
+fn take_over_waiting<S: Store>(
+    session: &mut Session<'_, S>,
+    owner: &str,
+    imported: &Row,
+    person: Person<'_>,
+    now: i64,
+) -> Result<bool, S::Fail> {
+    let before = session.existing(owner)?;
+    let Some(offered) = before.wanted.clone().filter(|_| !before.frozen()) else { return Ok(false) };
+    let mut row = before.clone();
+    row.state = before.state.next(Event::Imported).map_err(illegal(owner))?;
+    take_over(&mut row, imported, offered);
+    let by = Some(person.by);
+    if row.on_hold {
+        row.on_hold = false;
+        session.store.close_hold(owner, HoldEnd::Released, Some(person), now)?;
+        let what = What::Noted(Note::HoldClosed);
+        session.store.note(&NewEvent { person: by, ..NewEvent::of(now, what, &row, person.why) })?;
+    }
+    session.save(Some(&before), &row)?;
+    let what = What::Moved(Event::Imported);
+    session.store.note(&NewEvent { person: by, ..NewEvent::of(now, what, &row, person.why) })?;
+    note_drift(session, &row, None, now)?;
+    Ok(true)
+}
+
+/// Makes a run's row that of an imported record, as sent and loaded.
+pub(in crate::ledger) fn take_over(row: &mut Row, imported: &Row, offered: Wanted) {
+    row.version = row.version.saturating_add(1);
+    let offered = Wanted { payload: None, ..offered };
+    let (wanted, drifted) = match &imported.wanted {
+        Some(sent) => taken_over(sent, offered),
+        None => (offered, false),
+    };
+    row.wanted = Some(wanted);
+    row.sent = imported.sent.map(|sent| Sent { version: row.version, ..sent });
+    (row.taken, row.drifted, row.loaded, row.error) = (true, drifted, imported.loaded, None);
+}
+
+/// Says, once, that a run that took over an imported record is charged otherwise by now.
+pub(in crate::ledger) fn note_drift<S: Store>(
+    session: &Session<'_, S>,
+    row: &Row,
+    chunk: Option<i64>,
+    now: i64,
+) -> Result<(), S::Fail> {
+    if row.drifted {
+        let what = What::Noted(Note::Drifted);
+        let detail = "charged otherwise than what was imported";
+        session.store.note(&NewEvent { chunk, ..NewEvent::of(now, what, row, detail) })?;
+    }
+    Ok(())
+}
+
 /// What a run's row holds after it took over an imported record: the record that mapping makes, where the charge is the
 /// same after rounding to the digits given (and the project and user, where they are given); else what was sent.
 /// True in the second case.
-pub(in crate::ledger) fn taken_over(imported: &Wanted, offered: Wanted) -> (Wanted, bool) {
+fn taken_over(imported: &Wanted, offered: Wanted) -> (Wanted, bool) {
     let given = u8::try_from(imported.facts.elapsed).unwrap_or(u8::MAX);
     let charge = offered.charge.rounded(given.max(imported.charge.places())) == imported.charge;
     let same = |sent: &str, offered: &str| sent.is_empty() || sent == offered;

@@ -13,7 +13,7 @@ use crate::ledger::restate::{
     COLLISION, Cause, Decision, HeldDecision, LOG_INCOMPLETE, MOVING, NIGHT, OTHER_TIMES, Offer, Suspicion,
     decide, decide_held, zero_record,
 };
-use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
+use crate::ledger::row::{Identity, PayloadRef, Wanted};
 use crate::ledger::store::{Ahead, Fresh, Incoming, NewEvent, NewHold, Store};
 use crate::ledger::{
     CARRIED_DAYS, Candidate, Chunk, Event, HeldRun, HoldEnd, Ingested, LedgerError, Note, Person,
@@ -367,7 +367,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         let decision = decide(before.as_ref(), waived_source, &offer, self.approval.is_some());
         let outdated = self.is_outdated(before.as_ref(), candidate.source_digest)?;
         let decision = self.beware_of_refunds(decision, before.as_ref(), candidate)?;
-        if let Some(owner) = self.zero_of_imported(decision, before.as_ref(), candidate, &identity)? {
+        // A zero charge of what another program charged is not nothing.
+        if matches!(decision, Decision::Ignore | Decision::Zero)
+            && let Some(owner) = self.imported(before.as_ref(), candidate)?
+        {
             return self.adopt(before, candidate, digest, &owner);
         }
         let Some(before) = before else {
@@ -440,19 +443,12 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         }
     }
 
-    /// The imported record that a zero charge speaks of, where the run itself was never sent: another program charged it.
-    fn zero_of_imported(
-        &mut self,
-        decision: Decision,
-        row: Option<&Row>,
-        candidate: &Candidate,
-        identity: &Identity,
-    ) -> Result<Option<String>, S::Fail> {
-        let nothing = matches!(decision, Decision::Ignore | Decision::Zero);
-        if !nothing || !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
+    /// The imported record that a run is, where the run itself was never sent: another program charged it.
+    fn imported(&mut self, row: Option<&Row>, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
+        if !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
             return Ok(None);
         }
-        let owner = self.session.store.owner(candidate.usage_type, identity)?;
+        let owner = self.session.store.owner(candidate.usage_type, &identity_of(candidate))?;
         Ok(owner.filter(|owner| import::is_imported(owner)))
     }
 
@@ -587,12 +583,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         // What was held beside the row was this very source: it maps to the newest version now. Or the source says something
         // newer, which is what the row has: approved later, what was asked before would undo it. Zero on its way to another
         // identity that is all that mapping wants now goes nowhere else.
-        if row.on_hold
+        let answered = row.on_hold
             && self.session.store.hold(&row.key)?.is_some_and(|hold| {
                 refresh || hold.source_digest == candidate.source_digest || hold.reason == MOVING
-            })
-        {
-            outdated::leave_question(self.session, &row.key, candidate.source_digest)?;
+            });
+        if refresh || answered {
+            outdated::leave_question(self.session, &row.key, candidate.source_digest, self.now)?;
+        }
+        if answered {
             self.release_hold(&mut row)?;
         }
         if row != before {
@@ -603,6 +601,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn zero(&mut self, before: Row, candidate: &Candidate) -> Result<(), S::Fail> {
+        outdated::leave_question(self.session, &before.key, candidate.source_digest, self.now)?;
         let mut row = before.clone();
         row.source_digest = candidate.source_digest;
         row.step(Event::Zeroed).map_err(illegal(&row.key))?;
@@ -639,7 +638,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                 _ => self.hold_beside(before, candidate, digest, COLLISION, &detail),
             };
         }
-        outdated::leave_question(self.session, &before.key, candidate.source_digest)?;
+        outdated::leave_question(self.session, &before.key, candidate.source_digest, self.now)?;
         let payload = self.keep(candidate);
         let mut row = before.clone();
         let taken = row.frozen();
@@ -671,6 +670,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     ) -> Result<(), S::Fail> {
         let imported = self.session.existing(owner)?;
         import::retire(self.session, &imported, &candidate.key, self.now)?;
+        outdated::leave_question(self.session, &candidate.key, candidate.source_digest, self.now)?;
         let mut row = match &before {
             Some(before) => before.clone(),
             None => self.blank(candidate),
@@ -680,27 +680,14 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             None => State::begin(Event::Imported),
         };
         row.state = state.map_err(illegal(&row.key))?;
-        row.version = row.version.saturating_add(1);
-        let offered = wanted_of(candidate, digest, None);
-        let (wanted, drifted) = match &imported.wanted {
-            Some(sent) => import::taken_over(sent, offered),
-            None => (offered, false),
-        };
         row.source_digest = candidate.source_digest;
-        row.wanted = Some(wanted);
-        row.sent = imported.sent.map(|sent| Sent { version: row.version, ..sent });
-        (row.taken, row.drifted, row.loaded) = (true, drifted, imported.loaded);
+        import::take_over(&mut row, &imported, wanted_of(candidate, digest, None));
         if row.on_hold {
             self.release_hold(&mut row)?;
         }
         self.session.save(before.as_ref(), &row)?;
         self.note_move(&row, Event::Imported, &imported.file)?;
-        if drifted {
-            let detail = "charged otherwise than what was imported";
-            let what = What::Noted(Note::Drifted);
-            let event = NewEvent { chunk: Some(self.id), ..NewEvent::of(self.now, what, &row, detail) };
-            self.session.store.note(&event)?;
-        }
+        import::note_drift(self.session, &row, Some(self.id), self.now)?;
         self.report.adopted += 1;
         Ok(())
     }
@@ -785,7 +772,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open(&self, candidate: &Candidate, digest: u128, reason: &str, detail: &str) -> Result<(), S::Fail> {
-        outdated::leave_question(self.session, &candidate.key, candidate.source_digest)?;
+        outdated::leave_question(self.session, &candidate.key, candidate.source_digest, self.now)?;
         let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
         self.session.store.open_hold(
             &NewHold {
@@ -836,6 +823,12 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
                     self.report.held_again += 1;
                     return Ok(());
                 }
+                // A brake asks whether to send what was sent: no question.
+                if let Some((candidate, digest)) = held.candidate.as_ref().zip(digest)
+                    && let Some(owner) = self.imported(before.as_ref(), candidate)?
+                {
+                    return self.adopt(before, candidate, digest, &owner);
+                }
                 let held = &self.question(held)?;
                 self.open_held(held, digest)?;
                 self.move_held(before, held, decision)?;
@@ -853,7 +846,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     fn open_held(&self, held: &HeldRun, digest: Option<u128>) -> Result<(), S::Fail> {
-        outdated::leave_question(self.session, &held.key, held.source_digest)?;
+        outdated::leave_question(self.session, &held.key, held.source_digest, self.now)?;
         let stored = |(candidate, digest)| {
             let stored = StoredCandidate::of(&wanted_of(candidate, digest, None)).to_json()?;
             Ok((stored, payload_of(self.chunk, candidate)))

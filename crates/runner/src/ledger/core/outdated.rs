@@ -5,8 +5,8 @@
 //! for another does. [`Session::save`] keeps what a row has left, and the questions that it went on from are kept here.
 
 use super::session::Session;
-use crate::ledger::Row;
 use crate::ledger::store::{Past, Store};
+use crate::ledger::{HoldEnd, Row};
 
 /// A digest of a source in 64 bits: few versions of one run are ever compared.
 pub(super) fn mark(source_digest: u128) -> i64 {
@@ -27,15 +27,21 @@ pub(in crate::ledger) fn is_outdated<S: Store>(
     Ok(session.store.past(&row.key, Past::Source)?.contains(&mark(source_digest)))
 }
 
-/// What a person was asked about, or has waived, is outdated too once the source says something newer.
+/// What a person was asked about, or has waived, is outdated too once the source says something newer. Such a waiver is over:
+/// taken back, it would ask about what the source does not say any more.
 pub(super) fn leave_question<S: Store>(
     session: &Session<'_, S>,
     key: &str,
     newest: u128,
+    now: i64,
 ) -> Result<(), S::Fail> {
     match session.store.hold(key)? {
         Some(hold) if hold.source_digest != newest => {
-            session.store.keep_past(key, Past::Source, mark(hold.source_digest))
+            session.store.keep_past(key, Past::Source, mark(hold.source_digest))?;
+            if session.store.unwaive(key)? {
+                session.store.close_hold(key, HoldEnd::Released, None, now)?;
+            }
+            Ok(())
         }
         _ => Ok(()),
     }

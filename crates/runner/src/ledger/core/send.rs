@@ -1,8 +1,8 @@
 //! Onto the wire and off it: lease, settle, recover.
 
-use super::brake;
 use super::news::NEWS;
 use super::session::{Session, digest_of, illegal};
+use super::{brake, go_live};
 use crate::ledger::store::{Ahead, NewBatch, NewEvent, Store};
 use crate::ledger::{
     BatchId, Event, LeaseRequest, Leased, LeasedRecord, LedgerError, RecordOutcome, Recovered, Row, Settled,
@@ -166,11 +166,15 @@ pub(in crate::ledger) fn settle<S: Store>(
     let mut moves = Vec::with_capacity(keys.len());
     let mut shared: BTreeMap<(Event, &str), usize> = BTreeMap::new();
     let mut first: BTreeMap<String, Decimal> = BTreeMap::new();
+    let mut returned = Vec::new();
     for (key, outcome) in keys.iter().zip(outcomes) {
         let before = session.existing(key)?;
         let mut row = before.clone();
         let events = row.settle(outcome).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
+        if row.state == State::Pending {
+            returned.push(key);
+        }
         if let (RecordOutcome::Accepted, false, UsageType::Compute) = (outcome, before.taken, row.usage_type)
             && let (Some(wanted), Some(sent)) = (&row.wanted, row.sent)
         {
@@ -217,6 +221,9 @@ pub(in crate::ledger) fn settle<S: Store>(
         }
     }
     session.store.close_batch(batch.0, now)?;
+    for key in returned {
+        go_live::withhold_returned(session, key, now)?;
+    }
     Ok(settled)
 }
 

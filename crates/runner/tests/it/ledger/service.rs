@@ -2,7 +2,7 @@
 
 use super::Run;
 use amie_usage::{Decimal, UsageType};
-use runner::ledger::Sighting;
+use runner::ledger::{SentRecord, Sighting};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What it knows a record by: resource and record id. (All runs of the model were submitted at one time.)
@@ -13,6 +13,9 @@ pub(crate) fn place(run: &Run) -> Place {
     (run.resource.to_string(), run.id.clone())
 }
 
+/// Whose records are those that another program sent: nobody's run.
+pub(crate) const ANOTHER: &str = "another program";
+
 /// A record that it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Got {
@@ -21,6 +24,15 @@ pub(crate) struct Got {
     pub(crate) project: String,
     pub(crate) charge: Decimal,
     usage_type: UsageType,
+}
+
+impl Got {
+    /// True where it is the record of a run, as far as is known of what another program sent.
+    fn is_of(&self, run: &Run) -> bool {
+        let others = self.key == ANOTHER;
+        (others || self.key == run.key)
+            && (self.project == *run.project || (others && self.project.is_empty()))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +60,34 @@ impl Service {
             charge: text("Charge").parse().unwrap(),
             usage_type,
         });
+    }
+
+    /// Another program sent this once, and it was loaded.
+    pub(crate) fn had(&mut self, sent: &SentRecord) {
+        let SentRecord { usage_type, resource, local_record_id, submit, charge, .. } = sent.clone();
+        let place = (resource.clone(), local_record_id.clone());
+        self.loads.push(Sighting::Loaded {
+            usage_type,
+            resource,
+            local_record_id,
+            submit: Some(submit),
+            charge: Some(charge),
+            charge_places: None,
+            loaded_at: sent.loaded_at,
+        });
+        let got = Got {
+            place: place.clone(),
+            key: ANOTHER.into(),
+            project: sent.project.clone(),
+            charge,
+            usage_type,
+        };
+        self.books.insert(place, vec![got]);
+    }
+
+    /// True where it has, or had, anything at a place.
+    pub(crate) fn knows(&self, place: &Place) -> bool {
+        self.books.contains_key(place) || self.queue.iter().any(|got| got.place == *place)
     }
 
     /// Works on the oldest record of the queue; `timed` says when a failure was. False where there is none.
@@ -102,7 +142,7 @@ impl Service {
         self.books
             .get(&place(run))
             .and_then(|held| held.last())
-            .is_some_and(|got| got.key == run.key && got.charge == run.charge && got.project == *run.project)
+            .is_some_and(|got| got.is_of(run) && got.charge == run.charge)
     }
 
     /// Places where it charges something.

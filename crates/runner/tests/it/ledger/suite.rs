@@ -986,6 +986,39 @@ fn what_was_waived_or_asked_before_something_newer_came_is_outdated_too() {
 }
 
 #[test]
+fn a_waiver_can_not_be_taken_back_once_the_source_says_something_newer() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+    site.take(&runs);
+    let leased = site.lease(NOW).unwrap();
+    let refused = RecordOutcome::Refused("no such user".into());
+    let outcomes = [RecordOutcome::Accepted, RecordOutcome::Accepted, refused];
+    site.ledger().settle(leased.batch, &outcomes, "", NOW).unwrap();
+    for run in &runs {
+        let mut grown = run.restated("12");
+        grown.facts.requeued = true;
+        assert_eq!(site.ledger().ingest(&held(&grown, "above-max-charge", true), NOW).unwrap().held, 1);
+        site.ledger().close_holds(&[run.key.clone()], HoldEnd::Waived, ADMIN, NOW).unwrap();
+    }
+    // Another charge; the same record; and nothing at all, of what was refused.
+    let newest = [
+        Run { source: 3, ..runs[0].restated("9") },
+        Run { source: 3, ..runs[1].clone() },
+        Run { source: 3, charge: "0".parse().unwrap(), ..runs[2].clone() },
+    ];
+    let expected = Ingested { restated: 1, unchanged: 1, superseded: 1, ..Ingested::default() };
+    assert_eq!(site.take(&newest), expected);
+    for run in &runs {
+        let reopened = site.ledger().reopen_holds(&[run.key.clone()], ADMIN, NOW);
+        assert!(
+            matches!(reopened, Err(LedgerError::NoSuchHold { .. })),
+            "approved, what it asks would undo what the source says: {reopened:?}"
+        );
+    }
+    site.sound();
+}
+
+#[test]
 fn an_older_text_of_the_same_record_opens_no_back_door_for_repricing() {
     let Some(mut site) = Site::new() else { return };
     let run = Run::new(1, "10");
@@ -1161,6 +1194,86 @@ fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     site.ledger().ingest(&held(&runs[2], "above-max-charge", true), NOW + 5).unwrap();
     assert_eq!(site.ledger().approve(&[runs[2].key.clone()], ADMIN, NOW + 6).unwrap().done, 1);
     assert_eq!(site.take(&runs[..1]).revived, 1);
+}
+
+/// Everything is sent from this run's end on.
+fn goes_live_with(site: &mut Site, run: &Run) {
+    let live = [("cpu.example".to_owned(), run.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+}
+
+#[test]
+fn what_waits_is_withheld_also_where_it_is_a_person_who_says_a_later_go_live() {
+    let Some(mut site) = Site::new() else { return };
+    let (early, late) = (Run::new(1, "10"), Run::new(2, "10").restated("10"));
+    site.take(&[early.clone(), late.clone()]);
+    site.ledger().set_go_live("cpu.example", Some(late.facts.end), ADMIN, NOW + 2).unwrap();
+    site.sound();
+    assert_eq!([&early, &late].map(|run| site.state(run)), [State::Superseded, State::Pending]);
+    // The configuration says the same, and there is nothing left to do for it.
+    goes_live_with(&mut site, &late);
+    assert_eq!(site.lease(NOW + 3).unwrap().records.len(), 1);
+}
+
+#[test]
+fn what_was_refused_and_ended_before_a_later_go_live_is_not_sent_by_a_change_or_an_approval() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+    let late = Run::new(4, "10").restated("10");
+    site.take(&runs);
+    site.send(&RecordOutcome::Refused("no such user".into()), NOW);
+    let asked = Run { source: 2, charge: "900".parse().unwrap(), ..runs[1].clone() };
+    assert_eq!(site.ledger().ingest(&held(&asked, "above-max-charge", true), NOW + 1).unwrap().held, 1);
+    goes_live_with(&mut site, &late);
+    assert!(runs.iter().all(|run| site.state(run) == State::Rejected), "nothing of it waits");
+    // Tables changed; a person approves; and nothing changed.
+    let other = Run { project: "TG-2".into(), ..runs[0].clone() };
+    assert_eq!(site.take(&[other]), Ingested { withheld: 1, ..Ingested::default() });
+    let decided = site.ledger().approve(&[asked.key.clone()], ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (0, 1));
+    assert_eq!(site.take(&[runs[2].clone()]), Ingested { withheld: 1, ..Ingested::default() });
+    site.sound();
+    assert!(runs.iter().all(|run| site.state(run) == State::Superseded));
+    assert_eq!(site.lease(NOW + 4), None);
+}
+
+#[test]
+fn what_comes_back_after_a_later_go_live_is_not_sent_once_more() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=3).map(|number| Run::new(number, "10")).collect();
+    let late = Run::new(4, "10").restated("10");
+    let mut night = runs.clone();
+    night.push(late.clone());
+    site.take(&night);
+    let leased = site.lease(NOW).unwrap();
+    // Another runner takes in a newer version, and a later go-live, while all of it is on the wire.
+    site.take(
+        &[runs[1].restated("11"), runs[2].restated("11")].map(|run| Run { facts: runs[1].facts, ..run }),
+    );
+    goes_live_with(&mut site, &late);
+    let never_left = RecordOutcome::NotSent("refused".into());
+    let refused = RecordOutcome::Refused("no such user".into());
+    let outcomes = [never_left.clone(), refused, RecordOutcome::Accepted, never_left];
+    site.ledger().settle(leased.batch, &outcomes, "", NOW + 3).unwrap();
+    site.sound();
+    let states = [State::Superseded, State::Superseded, State::Accepted, State::Pending];
+    assert_eq!([&runs[0], &runs[1], &runs[2], &late].map(|run| site.state(run)), states);
+    assert!(site.words(&runs[0]).ends_with(&["not-sent", "withheld"]), "{:?}", site.words(&runs[0]));
+}
+
+#[test]
+fn what_was_refused_and_then_never_arrived_was_never_taken() {
+    let Some(mut site) = Site::new() else { return };
+    let (run, late) = (Run::new(1, "10"), Run::new(2, "10").restated("10"));
+    site.take(&[run.clone()]);
+    site.send(&RecordOutcome::Refused("no such user".into()), NOW);
+    site.ledger().retry(&Retry::Rejected(None), ADMIN, NOW + 1).unwrap();
+    site.send(&unknown(), NOW + 1);
+    goes_live_with(&mut site, &late);
+    let decided = site.ledger().resolve_unknown(&[run.key.clone()], false, ADMIN, NOW + 3).unwrap();
+    assert_eq!((decided.done, decided.withheld), (0, 1));
+    assert_eq!(site.state(&run), State::Superseded);
+    site.sound();
 }
 
 /// A record as the service takes it, so that zero can be made of it.
@@ -1393,4 +1506,50 @@ fn a_run_of_zero_charge_takes_over_what_was_sent_of_it_and_is_said() {
     let zeros = site.lease(NOW + 2).unwrap().records;
     assert_eq!(zeros.len(), 6);
     assert_eq!(zeros[0].payload, runs[0].payload().into_bytes());
+}
+
+#[test]
+fn what_waits_or_was_refused_is_not_sent_where_another_program_sent_it() {
+    let Some(mut site) = Site::new() else { return };
+    let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
+    site.take(&runs[..2]);
+    let leased = site.lease(NOW).unwrap();
+    let refused = RecordOutcome::Refused("no such user".into());
+    site.ledger().settle(leased.batch, &[refused, RecordOutcome::Accepted], "", NOW).unwrap();
+    site.take(&runs[2..]);
+    // A question beside what was refused is answered, too.
+    let asked = Run { source: 2, charge: "900".parse().unwrap(), ..runs[0].clone() };
+    assert_eq!(site.ledger().ingest(&held(&asked, "above-max-charge", true), NOW).unwrap().held, 1);
+    let sent =
+        [("10", 0), ("12", 1), ("10", 2), ("12", 3)].map(|(charge, at)| sent_before(&runs[at], charge, 0));
+    for (imported, known) in [(3, 1), (0, 4)] {
+        let told = site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW + 1).unwrap();
+        assert_eq!((told.imported, told.known), (imported, known), "what we sent ourselves is ours");
+        site.sound();
+    }
+    let states = [State::Loaded, State::Accepted, State::Loaded, State::Loaded];
+    assert_eq!(runs.iter().map(|run| site.state(run)).collect::<Vec<_>>(), states);
+    assert_eq!((site.lease(NOW + 2), site.ledger().totals().unwrap().held_total), (None, 0));
+    assert_eq!(site.ledger().news().unwrap().drifted, 1, "another charge is said");
+    assert_eq!(site.take(&runs[1..]), Ingested { unchanged: 2, drifted: 1, ..Ingested::default() });
+    // A person has it put right.
+    let restated = site.ledger().restate(&chunk(&runs[3..]), ADMIN, NOW + 3).unwrap();
+    assert_eq!(restated, Ingested { restated: 1, ..Ingested::default() });
+    assert_eq!(site.lease(NOW + 4).unwrap().records[0].payload, runs[3].payload().into_bytes());
+}
+
+#[test]
+fn neither_a_brake_nor_a_refusal_keeps_a_run_from_being_what_another_program_sent() {
+    let Some(mut site) = Site::new() else { return };
+    let (braked, refused) = (Run::new(1, "900"), Run::new(2, "10"));
+    site.take(&[refused.clone()]);
+    site.send(&RecordOutcome::Refused("no such resource".into()), NOW);
+    let renamed = Run { id: "2.server".into(), ..refused };
+    let sent = [sent_before(&braked, "900", 0), sent_before(&renamed, "10", 0)];
+    assert_eq!(site.ledger().import_sent(&sent, "sent.csv", ADMIN, NOW + 1).unwrap().imported, 2);
+    let report = site.ledger().ingest(&held(&braked, "above-max-charge", true), NOW + 2).unwrap();
+    assert_eq!(report, Ingested { adopted: 1, ..Ingested::default() });
+    assert_eq!(site.take(&[renamed.clone()]), Ingested { adopted: 1, ..Ingested::default() });
+    assert_eq!([&braked, &renamed].map(|run| site.state(run)), [State::Loaded; 2]);
+    assert_eq!((site.lease(NOW + 3), site.ledger().totals().unwrap().held_total), (None, 0));
 }
