@@ -172,6 +172,17 @@ pub struct Candidate {
     pub line: u64,
 }
 
+impl Candidate {
+    /// What the service will know it by.
+    pub(in crate::ledger) fn identity(&self) -> Identity {
+        Identity {
+            resource: Arc::clone(&self.resource),
+            local_record_id: self.local_record_id.clone(),
+            submit: self.submit,
+        }
+    }
+}
+
 /// What the source said of a run, as far as restatements are judged by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourceFacts {

@@ -14,15 +14,21 @@ fn name(resource: &str) -> String {
     format!("go-live/{resource}")
 }
 
-/// The time in force for a resource, epoch seconds.
+/// The time in force for a resource, epoch seconds: looked up once in a transaction.
 pub(in crate::ledger) fn in_force<S: Store>(
     session: &Session<'_, S>,
     resource: &str,
 ) -> Result<Option<i64>, S::Fail> {
-    let Some(text) = session.store.meta(&name(resource))? else { return Ok(None) };
-    let time =
-        text.parse().map_err(|_| LedgerError::Inconsistent(format!("go-live of {resource}: \"{text}\"")))?;
-    Ok(Some(time))
+    if let Some(known) = session.go_live.borrow().get(resource) {
+        return Ok(*known);
+    }
+    let damaged = |text| LedgerError::Inconsistent(format!("go-live of {resource}: \"{text}\""));
+    let time = match session.store.meta(&name(resource))? {
+        Some(text) => Some(text.parse().map_err(|_| damaged(text))?),
+        None => None,
+    };
+    session.go_live.borrow_mut().insert(resource.to_owned(), time);
+    Ok(time)
 }
 
 /// The time that go-live is held against: when a run ended, or when a reading was taken.
@@ -33,19 +39,13 @@ pub(in crate::ledger) fn time_of(usage_type: UsageType, facts: SourceFacts, subm
     }
 }
 
-/// True where a record ended before its resource's go-live.
+/// True where what ended (or was read) at a time is before its resource's go-live.
 pub(super) fn is_too_early<S: Store>(
     session: &Session<'_, S>,
-    usage_type: UsageType,
-    wanted: &Wanted,
+    resource: &str,
+    time: i64,
 ) -> Result<bool, S::Fail> {
-    let time = time_of(usage_type, wanted.facts, wanted.identity.submit);
-    Ok(in_force(session, &wanted.identity.resource)?.is_some_and(|from| time < from))
-}
-
-/// True where a row's record may still be withheld: nothing of it is with the service, or may be. What was refused is not.
-pub(in crate::ledger) fn may_withhold(row: &Row) -> bool {
-    !row.frozen()
+    Ok(in_force(session, resource)?.is_some_and(|from| time < from))
 }
 
 /// Takes over what is configured, where it is later than what is in force. Answers what is in force.
@@ -77,6 +77,7 @@ pub(in crate::ledger) fn set<S: Store>(
     // Before all time is the same as none.
     let at = at.unwrap_or(i64::MIN);
     session.store.set_meta(&name(resource), &at.to_string())?;
+    session.go_live.borrow_mut().insert(resource.to_owned(), Some(at));
     let why = person.map_or("configured", |person| person.why);
     let detail = format!("{resource}: {at}; {why}");
     let event = NewEvent {
@@ -86,18 +87,13 @@ pub(in crate::ledger) fn set<S: Store>(
         ..NewEvent::moved(now, Event::Recorded)
     };
     session.store.note(&event)?;
-    withhold_waiting(session, resource, at, now)
+    withhold_waiting(session, resource, now)
 }
 
 /// Rows that are read together.
 const PAGE: usize = 500;
 
-fn withhold_waiting<S: Store>(
-    session: &mut Session<'_, S>,
-    resource: &str,
-    at: i64,
-    now: i64,
-) -> Result<(), S::Fail> {
+fn withhold_waiting<S: Store>(session: &mut Session<'_, S>, resource: &str, now: i64) -> Result<(), S::Fail> {
     for usage_type in UsageType::ALL {
         let mut after = String::new();
         loop {
@@ -108,15 +104,9 @@ fn withhold_waiting<S: Store>(
             })?;
             let Some(last) = page.last() else { break };
             after.clone_from(&last.key);
-            for before in page {
-                let early = before.wanted.as_ref().is_some_and(|wanted| {
-                    *wanted.identity.resource == *resource
-                        && time_of(usage_type, wanted.facts, wanted.identity.submit) < at
-                });
-                if early && may_withhold(&before) {
-                    let event = withhold(session, &before, now)?;
-                    session.store.note(&NewEvent { key: Some(&before.key), ..event })?;
-                }
+            for row in page {
+                let wanted = row.wanted.as_ref().filter(|wanted| *wanted.identity.resource == *resource);
+                withhold_early(session, &row, wanted, None, now)?;
             }
         }
     }
@@ -143,18 +133,22 @@ pub(in crate::ledger) fn withhold<S: Store>(
     })
 }
 
-/// Withholds a row that came back and waits once more, where go-live has passed it meanwhile.
-pub(super) fn withhold_returned<S: Store>(
+/// Withholds a row where what is wanted of it ended before its resource's go-live and the service holds nothing of it: who
+/// wants it sent, or sent once more, was not asked that. False where it goes its way.
+pub(super) fn withhold_early<S: Store>(
     session: &mut Session<'_, S>,
-    key: &str,
+    row: &Row,
+    wanted: Option<&Wanted>,
+    person: Option<Person<'_>>,
     now: i64,
-) -> Result<(), S::Fail> {
-    let row = session.existing(key)?;
-    let waits = row.state == State::Pending && may_withhold(&row);
-    let Some(wanted) = row.wanted.as_ref().filter(|_| waits) else { return Ok(()) };
-    if is_too_early(session, row.usage_type, wanted)? {
-        let event = withhold(session, &row, now)?;
-        session.store.note(&NewEvent { key: Some(&row.key), ..event })?;
+) -> Result<bool, S::Fail> {
+    let Some(wanted) = wanted.filter(|_| !row.frozen()) else { return Ok(false) };
+    let time = time_of(row.usage_type, wanted.facts, wanted.identity.submit);
+    if !is_too_early(session, &wanted.identity.resource, time)? {
+        return Ok(false);
     }
-    Ok(())
+    let event = withhold(session, row, now)?;
+    let person = person.map(|person| person.by);
+    session.store.note(&NewEvent { key: Some(&row.key), person, ..event })?;
+    Ok(true)
 }

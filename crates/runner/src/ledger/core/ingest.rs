@@ -22,7 +22,7 @@ use crate::ledger::{
 use amie_usage::{Decimal, UsageType};
 use foldhash::fast::RandomState;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub(in crate::ledger) fn ingest<S: Store>(
@@ -42,7 +42,6 @@ pub(in crate::ledger) fn ingest<S: Store>(
         now,
         kept,
         used: false,
-        go_live: HashMap::default(),
         withheld: None,
         refunds: None,
         imports: None,
@@ -130,17 +129,9 @@ fn place(chunk: i64, offset: usize, len: usize) -> PayloadRef {
     PayloadRef { chunk, offset: small(offset), len: small(len) }
 }
 
-fn identity_of(candidate: &Candidate) -> Identity {
-    Identity {
-        resource: Arc::clone(&candidate.resource),
-        local_record_id: candidate.local_record_id.clone(),
-        submit: candidate.submit,
-    }
-}
-
 fn wanted_of(candidate: &Candidate, digest: u128, payload: Option<PayloadRef>) -> Wanted {
     Wanted {
-        identity: identity_of(candidate),
+        identity: candidate.identity(),
         username: Arc::clone(&candidate.username),
         project: Arc::clone(&candidate.project),
         charge: candidate.charge,
@@ -161,8 +152,6 @@ struct Taking<'s, 'a, 'c, S> {
     kept: Vec<u8>,
     /// True once something refers to the chunk.
     used: bool,
-    /// From when on the runs of a resource are sent, as far as was asked.
-    go_live: HashMap<Arc<str>, Option<i64>, RandomState>,
     /// The chunk of rows that are recorded and not sent: an event of its own says so.
     withheld: Option<i64>,
     /// True where anything was ever refunded, as far as was asked.
@@ -296,24 +285,16 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     }
 
     /// True where a record's run ended before its resource's go-live.
-    fn too_early(&mut self, candidate: &Candidate) -> Result<bool, S::Fail> {
-        let from = match self.go_live.get(&candidate.resource) {
-            Some(from) => *from,
-            None => {
-                let from = go_live::in_force(self.session, &candidate.resource)?;
-                self.go_live.insert(Arc::clone(&candidate.resource), from);
-                from
-            }
-        };
+    fn too_early(&self, candidate: &Candidate) -> Result<bool, S::Fail> {
         let time = go_live::time_of(candidate.usage_type, candidate.facts, candidate.submit);
-        Ok(from.is_some_and(|from| time < from))
+        go_live::is_too_early(self.session, &candidate.resource, time)
     }
 
     /// Records what is too early without owing it; false where the service may hold something of it, so that it goes
     /// its usual way.
     fn withhold(&mut self, candidate: &Candidate, digest: u128) -> Result<bool, S::Fail> {
         match self.session.store.row(&candidate.key)? {
-            Some(before) if !go_live::may_withhold(&before) => return Ok(false),
+            Some(before) if before.frozen() => return Ok(false),
             // An older version does not withhold what a newer one wants.
             Some(before) if self.is_outdated(Some(&before), candidate.source_digest)? => return Ok(false),
             Some(before) if before.state == State::Superseded => {}
@@ -353,7 +334,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
     fn record(&mut self, candidate: &'c Candidate, digest: u128) -> Result<(), S::Fail> {
         let before = self.session.store.row(&candidate.key)?;
         let waiver = self.session.store.waiver(&candidate.key)?;
-        let identity = identity_of(candidate);
+        let identity = candidate.identity();
         let offer = Offer {
             identity: &identity,
             username: &candidate.username,
@@ -445,10 +426,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
 
     /// The imported record that a run is, where the run itself was never sent: another program charged it.
     fn imported(&mut self, row: Option<&Row>, candidate: &Candidate) -> Result<Option<String>, S::Fail> {
-        if !row.is_none_or(go_live::may_withhold) || !self.any_imports()? {
+        if row.is_some_and(Row::frozen) || !self.any_imports()? {
             return Ok(None);
         }
-        let owner = self.session.store.owner(candidate.usage_type, &identity_of(candidate))?;
+        let owner = self.session.store.owner(candidate.usage_type, &candidate.identity())?;
         Ok(owner.filter(|owner| import::is_imported(owner)))
     }
 
@@ -500,7 +481,7 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
             self.report.held_again += 1;
             return Ok(());
         }
-        let identity = identity_of(candidate);
+        let identity = candidate.identity();
         let owner = self.session.store.owner(candidate.usage_type, &identity)?;
         if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
             let detail = collision_detail(&identity, &owner);
@@ -624,10 +605,10 @@ impl<'c, S: Store> Taking<'_, '_, 'c, S> {
         event: Event,
         detail: &str,
     ) -> Result<(), S::Fail> {
-        let identity = identity_of(candidate);
+        let identity = candidate.identity();
         let owner = self.session.store.owner(candidate.usage_type, &identity)?;
         if let Some(owner) = owner.filter(|owner| *owner != candidate.key) {
-            if import::is_imported(&owner) && go_live::may_withhold(&before) {
+            if import::is_imported(&owner) && !before.frozen() {
                 return self.adopt(Some(before), candidate, digest, &owner);
             }
             let detail = collision_detail(&identity, &owner);

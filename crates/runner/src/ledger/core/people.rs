@@ -1,10 +1,11 @@
 //! What people decide: approvals, waivers, retries, fates of what may have arrived.
 
+use super::go_live::withhold_early;
 use super::hold::StoredCandidate;
 use super::kept::Kept;
 use super::session::{Session, illegal};
 use super::twin::Times;
-use super::{adjust, go_live, twin, watch};
+use super::{adjust, twin, watch};
 use crate::ledger::restate::{BELOW_REFUND, COLLISION, MOVING, OTHER_TIMES, Suspicion};
 use crate::ledger::row::Wanted;
 use crate::ledger::store::{Ahead, NewEvent, NewHold, Store};
@@ -78,7 +79,7 @@ fn decide<S: Store>(
             note(session, &row, What::Moved(event), person, None, now)?;
         }
         let again = row.state == State::Pending;
-        decided.count(again && withheld(session, &row, row.wanted.as_ref(), person, now)?);
+        decided.count(again && withhold_early(session, &row, row.wanted.as_ref(), Some(person), now)?);
     }
     Ok(decided)
 }
@@ -102,27 +103,9 @@ pub(in crate::ledger) fn retry<S: Store>(
         row.step(Event::Retried).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
         note(session, &row, What::Moved(Event::Retried), person, None, now)?;
-        decided.count(withheld(session, &row, row.wanted.as_ref(), person, now)?);
+        decided.count(withhold_early(session, &row, row.wanted.as_ref(), Some(person), now)?);
     }
     Ok(decided)
-}
-
-/// Withholds a record that ended before its resource's go-live, where the service holds nothing of it: who wants it sent was
-/// not asked that. False where it goes its way.
-fn withheld<S: Store>(
-    session: &mut Session<'_, S>,
-    row: &Row,
-    wanted: Option<&Wanted>,
-    person: Person<'_>,
-    now: i64,
-) -> Result<bool, S::Fail> {
-    let Some(wanted) = wanted.filter(|_| go_live::may_withhold(row)) else { return Ok(false) };
-    if !go_live::is_too_early(session, row.usage_type, wanted)? {
-        return Ok(false);
-    }
-    let event = go_live::withhold(session, row, now)?;
-    session.store.note(&NewEvent { key: Some(&row.key), person: Some(person.by), ..event })?;
-    Ok(true)
 }
 
 pub(in crate::ledger) fn approve<S: Store>(
@@ -154,7 +137,7 @@ pub(in crate::ledger) fn approve<S: Store>(
         };
         let before = session.existing(key)?;
         let mut wanted = StoredCandidate::from_json(key, &candidate)?.wanted(bytes);
-        if withheld(session, &before, Some(&wanted), person, now)? {
+        if withhold_early(session, &before, Some(&wanted), Some(person), now)? {
             decided.withheld += 1;
             continue;
         }

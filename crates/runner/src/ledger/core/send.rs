@@ -172,9 +172,6 @@ pub(in crate::ledger) fn settle<S: Store>(
         let mut row = before.clone();
         let events = row.settle(outcome).map_err(illegal(key))?;
         session.save(Some(&before), &row)?;
-        if row.state == State::Pending {
-            returned.push(key);
-        }
         if let (RecordOutcome::Accepted, false, UsageType::Compute) = (outcome, before.taken, row.usage_type)
             && let (Some(wanted), Some(sent)) = (&row.wanted, row.sent)
         {
@@ -200,6 +197,9 @@ pub(in crate::ledger) fn settle<S: Store>(
             }
             moves.push((row.key.clone(), event, text));
         }
+        if row.state == State::Pending {
+            returned.push(row);
+        }
     }
     brake::accepted(session, &first, now)?;
     // What a person is to know of is counted by its rows: it is never what all share.
@@ -221,8 +221,9 @@ pub(in crate::ledger) fn settle<S: Store>(
         }
     }
     session.store.close_batch(batch.0, now)?;
-    for key in returned {
-        go_live::withhold_returned(session, key, now)?;
+    // Go-live may have passed it meanwhile.
+    for row in returned {
+        go_live::withhold_early(session, &row, row.wanted.as_ref(), None, now)?;
     }
     Ok(settled)
 }

@@ -6,8 +6,9 @@ use crate::ledger::row::{Identity, PayloadRef};
 use crate::ledger::store::{NewEvent, Past, Place, Store};
 use crate::ledger::{Event, IllegalEvent, LedgerError, Row, State, What, codes};
 use amie_usage::Decimal;
+use foldhash::fast::RandomState;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -47,6 +48,8 @@ pub(in crate::ledger) struct Session<'a, S> {
     pub(in crate::ledger) store: &'a S,
     blobs: &'a RefCell<Blobs>,
     effects: Effects,
+    /// From when on the runs of a resource are sent, as far as was asked.
+    pub(super) go_live: RefCell<HashMap<String, Option<i64>, RandomState>>,
 }
 
 /// What the changes of one transaction add up to; written by [`Session::flush`].
@@ -111,7 +114,7 @@ impl<'a, S: Store> Session<'a, S> {
     }
 
     pub(in crate::ledger) fn new(store: &'a S, blobs: &'a RefCell<Blobs>) -> Self {
-        Self { store, blobs, effects: Effects::default() }
+        Self { store, blobs, effects: Effects::default(), go_live: RefCell::default() }
     }
 
     /// The row of a key that must be there.

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 impl PostgresStore {
     /// The numbers of names, as far as they are stored.
-    pub(super) fn learn_known(&self, texts: BTreeSet<&str>) -> Result<Vec<String>, Fail> {
-        let mut unknown: Vec<String> = {
+    pub(super) fn learn_known<'t>(
+        &self,
+        texts: impl IntoIterator<Item = &'t str>,
+    ) -> Result<Vec<String>, Fail> {
+        let unknown: BTreeSet<&str> = {
             let names = self.names.borrow();
-            texts
-                .iter()
-                .filter(|text| names.id(text).is_none())
-                .map(|text| storable(text).into_owned())
-                .collect()
+            texts.into_iter().filter(|text| names.id(text).is_none()).collect()
         };
+        let mut unknown: Vec<String> = unknown.into_iter().map(|text| storable(text).into_owned()).collect();
         if unknown.is_empty() {
             return Ok(unknown);
         }
@@ -36,7 +36,7 @@ impl PostgresStore {
     }
 
     /// The numbers of names; new ones are stored.
-    pub(super) fn learn_ids(&self, texts: BTreeSet<&str>) -> Result<(), Fail> {
+    pub(super) fn learn_ids<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Result<(), Fail> {
         let new = self.learn_known(texts)?;
         if new.is_empty() {
             return Ok(());
@@ -117,7 +117,7 @@ impl Names for PostgresStore {
             return Ok(id);
         }
         let stored = storable(text);
-        self.learn_ids(BTreeSet::from([stored.as_ref()]))?;
+        self.learn_ids([stored.as_ref()])?;
         let found = self.names.borrow().id(&stored);
         Ok(found.ok_or_else(|| LedgerError::Inconsistent("a name was not stored".to_owned()))?)
     }
@@ -127,7 +127,7 @@ impl Names for PostgresStore {
             return Ok(Some(id));
         }
         let stored = storable(text);
-        self.learn_known(BTreeSet::from([stored.as_ref()]))?;
+        self.learn_known([stored.as_ref()])?;
         Ok(self.names.borrow().id(&stored))
     }
 

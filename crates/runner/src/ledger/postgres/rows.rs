@@ -11,7 +11,6 @@ use crate::ledger::row::{Identity, PayloadRef, Sent};
 use crate::ledger::store::{Ahead, Fresh, Glance, Incoming, Names, Past, Place, Rows};
 use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, State};
 use amie_usage::{Decimal, UsageType};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSql;
@@ -213,12 +212,8 @@ impl PostgresStore {
         self.learn_holds(&keys)?;
         self.learn_pasts(&keys)?;
         self.learn_jobs(&candidates)?;
-        let identity = |candidate: &Candidate| Identity {
-            resource: candidate.resource.clone(),
-            local_record_id: candidate.local_record_id.clone(),
-            submit: candidate.submit,
-        };
-        self.learn_owners(candidates.iter().map(|one| (one.usage_type, Cow::Owned(identity(one)))))
+        let identities: Vec<_> = candidates.iter().map(|one| (one.usage_type, one.identity())).collect();
+        self.learn_owners(&identities)
     }
 
     /// Everything that these rows no longer refer to, or say.
@@ -267,14 +262,11 @@ impl PostgresStore {
     }
 
     /// Who has these identities.
-    fn learn_owners<'i>(
-        &self,
-        identities: impl Iterator<Item = (UsageType, Cow<'i, Identity>)>,
-    ) -> Result<(), Fail> {
-        let wire = |(usage_type, identity): (_, Cow<'_, Identity>)| {
-            Ok(wire(usage_type, self.id(&identity.resource)?, &identity))
+    fn learn_owners(&self, identities: &[(UsageType, Identity)]) -> Result<(), Fail> {
+        let wire = |(usage_type, identity): &(_, Identity)| {
+            Ok(wire(*usage_type, self.id(&identity.resource)?, identity))
         };
-        self.learn_wires(identities.map(wire).collect::<Result<_, Fail>>()?)
+        self.learn_wires(identities.iter().map(wire).collect::<Result<_, Fail>>()?)
     }
 
     pub(super) fn learn_wires(&self, wires: Vec<Wire>) -> Result<(), Fail> {
@@ -326,7 +318,7 @@ impl PostgresStore {
                 }
             }
         }
-        self.learn_known(asked.iter().map(|(_, resource, _)| *resource).collect())?;
+        self.learn_known(asked.iter().map(|(_, resource, _)| *resource))?;
         let mut wanted: (Vec<i16>, Vec<i64>, Vec<&str>) = Default::default();
         let mut resources = BTreeMap::new();
         for (usage_type, resource, id) in &asked {
@@ -409,21 +401,14 @@ impl Rows for PostgresStore {
         match what {
             Ahead::Names(incoming) => {
                 let candidates = incoming.iter().map(|incoming| incoming.candidate);
-                let texts = candidates.flat_map(|one| [&*one.resource, &*one.username, &*one.project]);
-                let unknown = {
-                    let names = self.names.borrow();
-                    texts.filter(|text| names.id(text).is_none()).collect()
-                };
-                self.learn_ids(unknown)
+                self.learn_ids(candidates.flat_map(|one| [&*one.resource, &*one.username, &*one.project]))
             }
             Ahead::Incoming(incoming) => self.ahead_incoming(incoming),
             Ahead::Keys(keys) => {
                 self.learn_rows(keys)?;
                 self.learn_holds(keys)
             }
-            Ahead::Identities(identities) => self.learn_owners(
-                identities.iter().map(|(usage_type, identity)| (*usage_type, Cow::Borrowed(identity))),
-            ),
+            Ahead::Identities(identities) => self.learn_owners(identities),
             Ahead::Sightings(sightings) => self.ahead_sightings(sightings),
             Ahead::Texts { source, digests } => self.learn_seen_texts(source, digests),
         }

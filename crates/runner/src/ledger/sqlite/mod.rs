@@ -150,10 +150,7 @@ impl SqliteLedger {
         place::check_local(path)?;
         let lock = place::lock(path)?;
         let seen = witness::read(path);
-        if !place::is_there(path)? {
-            if let Some(seen) = &seen {
-                return Err(witness::vanished(path, seen));
-            }
+        if !is_there(path, seen.as_ref())? {
             place::create(path, |new| make(new, binding, now).map_err(|fail| fail.at(path)))?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -191,10 +188,9 @@ impl SqliteLedger {
     pub fn open_reader(path: &Path) -> Result<Self, LedgerError> {
         // Before the ledger: a runner may write both meanwhile.
         let seen = witness::read(path);
-        if !place::is_there(path)? {
+        if !is_there(path, seen.as_ref())? {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-            let none = LedgerError::Io { path: path.to_owned(), source };
-            return Err(seen.map_or(none, |seen| witness::vanished(path, &seen)));
+            return Err(LedgerError::Io { path: path.to_owned(), source });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || -> Result<_, Fail> {
@@ -223,8 +219,8 @@ impl SqliteLedger {
     /// Copies a ledger as it is at one moment, beside a runner that may be changing it, and before it what its witness
     /// says. One that was never there is no error.
     pub(in crate::ledger) fn copy(from: &Path, to: &Path) -> Result<(), LedgerError> {
-        if !place::is_there(from)? {
-            return witness::read(from).map_or(Ok(()), |seen| Err(witness::vanished(from, &seen)));
+        if !is_there(from, witness::read(from).as_ref())? {
+            return Ok(());
         }
         let (seen, copy) = (place::beside(from, ".witness"), place::beside(to, ".witness"));
         if seen.exists() {
@@ -353,6 +349,14 @@ impl Transactions for SqliteStore {
     }
 }
 
+/// True where a ledger is at a path; one that only its witness knows of is missed.
+fn is_there(path: &Path, seen: Option<&Seen>) -> Result<bool, LedgerError> {
+    if place::is_there(path)? {
+        return Ok(true);
+    }
+    seen.map_or(Ok(false), |seen| Err(witness::vanished(path, seen)))
+}
+
 /// Durability and sizes, for every connection that writes.
 fn prepare(connection: &Connection) -> Result<(), Fail> {
     connection.busy_timeout(Duration::from_secs(10))?;
@@ -361,8 +365,8 @@ fn prepare(connection: &Connection) -> Result<(), Fail> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -32_768)?; // KiB
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 8_000)?; // pages: 64 MiB
-    connection.pragma_update(None, "journal_size_limit", 128 * 1024 * 1024)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?; // pages: 32 MiB
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     Ok(())
 }
 

@@ -4,8 +4,9 @@
 //! there ever was or forgets loads before anybody looked, and for storage it *adds* what it gets. The process dies between
 //! any two steps, answers get lost, and the clock goes back. Rules, tables and templates change at any time, and a person
 //! restates, approves, waives, retries and acknowledges failures. Go-live moves forward, and a person moves it anywhere. Another
-//! program has sent some runs, which is said before or after they are read. Where several runners share a ledger, one may fall asleep with messages in flight, another takes its leases over when their time
-//! has passed, and the sleeper wakes and settles too late.
+//! program has sent some runs, which is said before or after they are read. Where several runners share a ledger, one may
+//! fall asleep with messages in flight, another takes its leases over when their time has passed, and the sleeper wakes and
+//! settles too late.
 //!
 //! After every action each row wants what [`Owed`] says; nothing but that is ever sent, or what may have arrived once
 //! more; and the service never charges a run in two places, or where nobody owes anything. In the end the service holds
@@ -779,7 +780,7 @@ fn try_case(actions: &[Action]) {
 /// Tries actions, those first that failed once.
 fn try_actions(strategy: &impl Strategy<Value = Vec<Action>>, kept: &'static str) {
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: cases() / 2,
+        cases: cases(),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(kept))),
         ..ProptestConfig::default()
     });

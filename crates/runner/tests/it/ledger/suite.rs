@@ -1138,17 +1138,21 @@ fn nothing_is_refunded_of_a_run_that_the_service_does_not_hold() {
     assert_eq!(verdicts(&mut site), [sending, AdjustmentVerdict::New]);
 }
 
+/// Everything is sent from this run's end on.
+fn goes_live_with(site: &mut Site, run: &Run) {
+    let live = [("cpu.example".to_owned(), run.facts.end)].into();
+    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+}
+
 #[test]
 fn what_never_arrived_is_not_sent_again_where_it_ended_before_a_later_go_live() {
     let Some(mut site) = Site::new() else { return };
     let runs: Vec<Run> = (1..=2).map(|number| Run::new(number, "10")).collect();
-    let mut late = Run::new(3, "10");
-    late.facts.end += 100;
+    let late = Run::new(3, "10").restated("10");
     site.take(&[runs[0].clone(), runs[1].clone(), late.clone()]);
     assert_eq!(site.lease(NOW).unwrap().records.len(), 3);
     assert_eq!(site.crash(NOW + 1).records, 3);
-    let live = [("cpu.example".to_owned(), late.facts.end)].into();
-    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+    goes_live_with(&mut site, &late);
     let missing = [runs[0].key.clone(), late.key.clone()];
     let decided = site.ledger().resolve_unknown(&missing, false, ADMIN, NOW + 3).unwrap();
     assert_eq!((decided.done, decided.withheld), (1, 1));
@@ -1165,8 +1169,7 @@ fn what_never_arrived_is_not_sent_again_where_it_ended_before_a_later_go_live() 
 fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     let Some(mut site) = Site::new() else { return };
     let runs: Vec<Run> = (1..=4).map(|number| Run::new(number, "10")).collect();
-    let mut late = Run::new(5, "10");
-    late.facts.end += 100;
+    let late = Run::new(5, "10").restated("10");
     site.take(&runs[..2]);
     let leased = site.lease(NOW).unwrap();
     let refused = RecordOutcome::Refused("no such user".into());
@@ -1175,8 +1178,7 @@ fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     for run in [&runs[2], &runs[3], &late] {
         site.ledger().ingest(&held(run, "above-max-charge", true), NOW).unwrap();
     }
-    let live = [("cpu.example".to_owned(), late.facts.end)].into();
-    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
+    goes_live_with(&mut site, &late);
     let keys = [runs[2].key.clone(), late.key.clone()];
     let decided = site.ledger().approve(&keys, ADMIN, NOW + 3).unwrap();
     assert_eq!((decided.done, decided.withheld), (1, 1));
@@ -1194,12 +1196,6 @@ fn what_ended_before_a_later_go_live_is_not_sent_by_an_approval_or_a_retry() {
     site.ledger().ingest(&held(&runs[2], "above-max-charge", true), NOW + 5).unwrap();
     assert_eq!(site.ledger().approve(&[runs[2].key.clone()], ADMIN, NOW + 6).unwrap().done, 1);
     assert_eq!(site.take(&runs[..1]).revived, 1);
-}
-
-/// Everything is sent from this run's end on.
-fn goes_live_with(site: &mut Site, run: &Run) {
-    let live = [("cpu.example".to_owned(), run.facts.end)].into();
-    site.ledger().keep_go_live(&live, NOW + 2).unwrap();
 }
 
 #[test]
