@@ -113,9 +113,9 @@ pub mod sight;
 
 mod book;
 mod codes;
-mod columns;
 mod core;
 mod error;
+mod flags;
 mod gather;
 mod location;
 mod migrate;

@@ -39,7 +39,8 @@ fn a_sound_ledger_is_said_to_be_sound_and_a_false_one_is_not() {
             "leads to loaded",
         ),
         (
-            "UPDATE record SET sent_charge = '999' WHERE key = (SELECT min(key) FROM record WHERE state = 6)",
+            "UPDATE record SET course = json_set(course, '$.sent[1]', '999') \
+             WHERE key = (SELECT min(key) FROM record WHERE state = 6)",
             "totals",
         ),
         ("DELETE FROM identity WHERE local_record_id = '4.pbssrv'", "does not own its wire identity"),

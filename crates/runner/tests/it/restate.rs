@@ -289,8 +289,12 @@ fn a_zero_that_failed_while_nobody_asked_keeps_the_charge_where_it_is() {
     site.run(&["run"]);
     service.sandbox().clear_faults();
     let ledger = rusqlite::Connection::open(site.path("ledger.db")).unwrap();
-    let aged = ledger
-        .execute("UPDATE record SET sent_first = sent_first - 200000, sent_last = sent_last - 200000", []);
+    let aged = ledger.execute(
+        "UPDATE record SET waiting = waiting - 200000, course = json_set(course, \
+         '$.sent[2]', course ->> '$.sent[2]' - 200000, '$.sent[3]', course ->> '$.sent[3]' - 200000) \
+         WHERE course ->> '$.sent' IS NOT NULL",
+        [],
+    );
     assert!(aged.unwrap() > 0);
     drop(ledger);
     let night = site.run(&["run", "--wait", "5"]);

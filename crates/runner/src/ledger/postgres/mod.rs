@@ -10,6 +10,7 @@
 
 mod address;
 mod batches;
+mod columns;
 mod copy;
 mod events;
 mod holds;

@@ -1,12 +1,13 @@
 //! Rows as they are stored: read ahead, written in bulk, new ones straight into the table; lists, and what they add up
 //! to.
 
+use super::columns::{self, Columns};
 use super::copy::Tuples;
 use super::memory::{Memory, Owner, Wire, wire};
 use super::{Fail, PostgresStore, lost, short, storable};
 use crate::ledger::codes::{charge, signed, state, state_code, type_code, usage_type};
-use crate::ledger::columns::{self, Columns, flags};
 use crate::ledger::core::twin::{behind, job_of};
+use crate::ledger::flags::flags;
 use crate::ledger::row::{Identity, PayloadRef, Sent};
 use crate::ledger::store::{Ahead, Fresh, Glance, Incoming, Names, Past, Place, Rows};
 use crate::ledger::{Candidate, Group, LedgerError, List, Row, Sighting, State};

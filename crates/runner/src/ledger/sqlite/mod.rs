@@ -6,6 +6,7 @@ mod batches;
 mod events;
 mod holds;
 mod names;
+mod packed;
 mod place;
 mod rows;
 #[cfg(test)]
@@ -33,10 +34,11 @@ use witness::{Newest, Seen, Witness};
 const APPLICATION_ID: i64 = 0x414D_4945;
 
 /// Numbered migrations: `user_version` says how many have run. They are only ever added to.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
 ];
 
 /// A ledger in a SQLite file. See [`Ledger`](super::Ledger) for what it does.
@@ -401,6 +403,7 @@ fn bring_up_to_date(
     if application != APPLICATION_ID && tables > 0 {
         return Err(LedgerError::NotALedger { path: path.to_owned() }.into());
     }
+    packed::register(connection)?;
     migrate::forward(path, version, &MIGRATIONS, |number, script| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(script)?;

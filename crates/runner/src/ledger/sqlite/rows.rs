@@ -1,8 +1,10 @@
 //! Rows as they are stored, one at a time and in lists, and what they add up to.
 
+use super::packed::{Course, Packed, damaged, digests};
+use super::writing::waiting_since;
 use super::{Fail, SqliteStore};
 use crate::ledger::codes::{charge, signed, state, state_code, type_code, usage_type};
-use crate::ledger::columns::{self, Columns};
+use crate::ledger::flags::Flags;
 use crate::ledger::store::{Fresh, Glance, Names, Past, Place, Rows};
 use crate::ledger::{Group, LedgerError, List, Row, State};
 use amie_usage::{Decimal, UsageType};
@@ -19,64 +21,41 @@ pub(super) fn ready(state: State) -> String {
 }
 
 /// Rows whose newer version has waited for long enough.
-pub(super) const QUIET: &str = "FROM record WHERE state = 4 AND version > sent_version AND usage_type = ?1 \
-    AND sent_last <= ?2 ORDER BY key LIMIT ?3";
+pub(super) const QUIET: &str =
+    "FROM record WHERE waiting IS NOT NULL AND usage_type = ?1 AND waiting <= ?2 ORDER BY key LIMIT ?3";
 
 /// All columns of `record`, in the order that [`SqliteStore::read`] expects.
-pub(super) const COLUMNS: &str = "key, state, usage_type, version, source_digest, flags, file, line, resource, \
-    local_record_id, submit, username, project, charge, digest, start, end, elapsed, requeued, chunk, offset, len, born, \
-    sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, before_version, before_charge, \
-    before_first, before_last, batch, confirm, loaded_at, loaded_charge, error";
-
-/// The columns of a row, by their places: looking them up by name costs twenty times as much.
-struct Read<'r, 's> {
-    row: &'r rusqlite::Row<'s>,
-    at: usize,
-}
-
-impl Read<'_, '_> {
-    fn next<T: rusqlite::types::FromSql>(&mut self) -> Result<T, Fail> {
-        self.at += 1;
-        Ok(self.row.get(self.at - 1)?)
-    }
-}
-
-impl Columns for Read<'_, '_> {
-    type Fail = Fail;
-
-    fn code(&mut self) -> Result<i64, Fail> {
-        self.next()
-    }
-
-    fn number(&mut self) -> Result<Option<i64>, Fail> {
-        self.next()
-    }
-
-    fn truth(&mut self) -> Result<bool, Fail> {
-        self.next()
-    }
-
-    fn text(&mut self) -> Result<Option<&str>, Fail> {
-        self.at += 1;
-        Ok(self.row.get_ref(self.at - 1)?.as_str_or_null().map_err(rusqlite::Error::from)?)
-    }
-
-    fn bytes(&mut self) -> Result<Option<&[u8]>, Fail> {
-        self.at += 1;
-        Ok(self.row.get_ref(self.at - 1)?.as_blob_or_null().map_err(rusqlite::Error::from)?)
-    }
-
-    fn skip(&mut self, columns: usize) {
-        self.at += columns;
-    }
-}
+pub(super) const COLUMNS: &str = "key, state, usage_type, flags, charge, waiting, body, course, error";
 
 static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} FROM record WHERE key = ?1"));
 
 impl SqliteStore {
-    /// Reads a row of [`COLUMNS`].
+    /// Reads a row of [`COLUMNS`]: by their places, since looking them up by name costs twenty times as much.
     pub(super) fn read(&self, row: &rusqlite::Row<'_>) -> Result<Row, Fail> {
-        columns::row(&mut Read { row, at: 0 }, |id| self.name(id))
+        let text = |at: usize| row.get_ref(at)?.as_str_or_null().map_err(rusqlite::Error::from);
+        let key: String = row.get(0)?;
+        let body = row.get_ref(6)?.as_blob().map_err(rusqlite::Error::from)?;
+        let packed = Packed::read(&key, body)?;
+        let sum = text(4)?.map(charge).transpose()?;
+        let mut read = packed.row(key, usage_type(row.get(2)?)?, sum, |id| self.name(id))?;
+        if let Some(course) = text(7)? {
+            Course::read(course, &mut read)?;
+        }
+        let flags = Flags(row.get(3)?);
+        let read = Row {
+            state: state(row.get(1)?)?,
+            resend: flags.resend(),
+            taken: flags.taken(),
+            drifted: flags.drifted(),
+            on_hold: flags.on_hold(),
+            error: row.get(8)?,
+            ..read
+        };
+        // By this it is found, so that it is not to say anything else.
+        if row.get::<_, Option<i64>>(5)? != waiting_since(&read) {
+            return Err(damaged(&read.key).into());
+        }
+        Ok(read)
     }
 
     fn rows_of(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Row>, Fail> {
@@ -108,7 +87,7 @@ impl Rows for SqliteStore {
     ) -> Result<bool, Fail> {
         // The limit is part of the text: SQLite compiles a statement anew for each other value of a limit that is bound.
         let sql = format!(
-            "SELECT key, digest, source_digest, state, flags FROM record WHERE key BETWEEN ?1 AND ?2 \
+            "SELECT key, body, state, flags FROM record WHERE key BETWEEN ?1 AND ?2 \
              ORDER BY key LIMIT {}",
             signed(limit as u64).saturating_add(1)
         );
@@ -124,7 +103,11 @@ impl Rows for SqliteStore {
                     break;
                 }
                 let key = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-                each(key, columns::glance(key, &mut Read { row, at: 1 })?);
+                let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+                let (source_digest, digest) = digests(key, body)?;
+                let (state, flags) = (state(row.get(2)?)?, Flags(row.get(3)?));
+                let (on_hold, drifted) = (flags.on_hold(), flags.drifted());
+                each(key, Glance { digest, source_digest, state, on_hold, drifted });
             }
         }
         Ok(complete)
@@ -199,10 +182,21 @@ impl Rows for SqliteStore {
     }
 
     fn rows_after(&self, project: Option<i64>, after: &str, limit: usize) -> Result<Vec<Row>, Fail> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM record WHERE key > ?1 AND (?2 IS NULL OR project = ?2) ORDER BY key LIMIT ?3"
-        );
-        self.rows_of(&sql, (after, project, signed(limit as u64)))
+        let project = project.map(|id| self.name(id)).transpose()?;
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM record WHERE key > ?1 ORDER BY key"))?;
+        let mut found = statement.query([after])?;
+        let mut rows = Vec::new();
+        while rows.len() < limit
+            && let Some(row) = found.next()?
+        {
+            let row = self.read(row)?;
+            if project.is_none() || row.wanted.as_ref().map(|wanted| &wanted.project) == project.as_ref() {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
     }
 
     fn rows_of_job(&self, after: &str, before: &str, limit: usize) -> Result<Vec<Row>, Fail> {

@@ -243,7 +243,7 @@ fn newer_schemas_and_other_databases_are_refused() {
     drop(ledger);
     let path = directory.path().join("ledger.db");
     let error = SqliteLedger::open(&path, &binding(), NOW).unwrap_err();
-    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 3, .. }), "{error}");
+    assert!(matches!(error, LedgerError::NewerSchema { found: 99, known: 4, .. }), "{error}");
     assert!(matches!(SqliteLedger::open_reader(&path), Err(LedgerError::NewerSchema { .. })));
 
     let path = directory.path().join("other.db");
@@ -326,11 +326,10 @@ fn verify_finds_every_kind_of_damage() {
         "UPDATE record SET state = 4 WHERE state = 2",
         "UPDATE record SET flags = 0 WHERE state = 4",
         "UPDATE record SET charge = '9' WHERE key = 'k000007'",
-        "UPDATE record SET sent_version = 7 WHERE state = 4",
-        "UPDATE record SET chunk = NULL, offset = NULL, len = NULL WHERE key = 'k000007'",
-        "UPDATE record SET offset = offset + 1 WHERE key = 'k000006'",
-        "UPDATE record SET digest = zeroblob(16) WHERE key = 'k000007'",
-        "UPDATE record SET batch = 99 WHERE state = 4",
+        "UPDATE record SET course = json_set(course, '$.sent[0]', 7) WHERE state = 4",
+        "UPDATE record SET course = json_set(course, '$.batch', 99) WHERE state = 4",
+        "UPDATE record SET waiting = 1 WHERE state = 4",
+        "UPDATE record SET body = CAST(substr(body, 1, 16) || zeroblob(16) || substr(body, 33) AS BLOB) WHERE key = 'k000007'",
         "UPDATE record SET flags = flags | 8 WHERE key = 'k000007'",
         "DELETE FROM record WHERE key = 'k000007'",
         "DELETE FROM identity WHERE key = 'k000007'",
@@ -349,6 +348,64 @@ fn verify_finds_every_kind_of_damage() {
         assert!(ledger.store.connection.execute(damage, []).unwrap() > 0, "{damage}");
         let found = ledger.verify();
         assert!(!matches!(&found, Ok(faults) if faults.is_empty()), "not found: {damage}");
+    }
+    let edits: [(&str, fn(&mut PayloadRef)); 3] = [
+        ("another chunk", |place| place.chunk += 1),
+        ("another offset", |place| place.offset += 1),
+        ("another length", |place| place.len -= 1),
+    ];
+    for (edit, change) in edits {
+        let (_directory, ledger) = varied();
+        let before = ledger.store.row("k000007").unwrap().unwrap();
+        let mut after = before.clone();
+        change(after.wanted.as_mut().unwrap().payload.as_mut().unwrap());
+        ledger.store.put(Some(&before), &after).unwrap();
+        assert_ne!(ledger.verify().unwrap(), [], "not found: {edit}");
+        after.wanted.as_mut().unwrap().payload = None;
+        ledger.store.put(Some(&before), &after).unwrap();
+        assert_ne!(ledger.verify().unwrap(), [], "not found: no payload");
+    }
+}
+
+/// Whatever byte of a row is damaged, it is read as another row or refused by its key, and nothing panics.
+#[test]
+fn a_damaged_row_is_refused_by_its_key() {
+    let (_directory, ledger) = varied();
+    let stored: Vec<u8> = ledger
+        .store
+        .connection
+        .query_row("SELECT body FROM record WHERE key = 'k000007'", [], |row| row.get(0))
+        .unwrap();
+    let mut damaged: Vec<Vec<u8>> = (0..stored.len()).map(|len| stored[..len].to_vec()).collect();
+    damaged.push([&stored[..], &[0]].concat());
+    for body in &damaged {
+        ledger.store.connection.execute("UPDATE record SET body = ?1 WHERE key = 'k000007'", [body]).unwrap();
+        let error =
+            ledger.store.row("k000007").map_err(|fail| ledger.store.explain(fail)).unwrap_err().to_string();
+        assert!(error.contains("\"k000007\""), "{} bytes: {error}", body.len());
+    }
+    for at in 0..stored.len() {
+        for other in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut body = stored.clone();
+            body[at] = other;
+            ledger
+                .store
+                .connection
+                .execute("UPDATE record SET body = ?1 WHERE key = 'k000007'", [body])
+                .unwrap();
+            let _ = ledger.store.row("k000007");
+        }
+    }
+    ledger.store.connection.execute("UPDATE record SET body = ?1 WHERE key = 'k000007'", [stored]).unwrap();
+    for course in ["", "{", "{\"sent\":{}}", "{\"batch\":\"x\"}", "{\"more\":1}", "{\"batch\":1}x"] {
+        ledger
+            .store
+            .connection
+            .execute("UPDATE record SET course = ?1 WHERE key = 'k000007'", [course])
+            .unwrap();
+        let error =
+            ledger.store.row("k000007").map_err(|fail| ledger.store.explain(fail)).unwrap_err().to_string();
+        assert!(error.contains("\"k000007\""), "{course}: {error}");
     }
 }
 
@@ -401,9 +458,8 @@ fn a_row_that_becomes_any_other_is_read_back_as_that() {
 fn no_row_is_written_by_way_of_a_table_in_memory() {
     let (_directory, ledger) = fresh();
     for sql in [
-        "UPDATE record SET state = 4, batch = 1 WHERE key = 'a'",
-        "INSERT INTO record (key, state, usage_type, version, source_digest, flags, file, line) \
-         VALUES ('a', 1, 0, 1, x'', 0, 1, 1)",
+        "UPDATE record SET state = 4, course = '{}' WHERE key = 'a'",
+        "INSERT INTO record (key, state, usage_type, flags, body) VALUES ('a', 1, 0, 0, x'')",
     ] {
         let mut statement = ledger.store.connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
         let steps: Vec<String> =
@@ -414,7 +470,7 @@ fn no_row_is_written_by_way_of_a_table_in_memory() {
 
 #[test]
 fn verify_looks_at_the_bytes_that_were_sent_while_a_newer_version_waits() {
-    for damage in ["sent_chunk = 99", "sent_offset = 9999"] {
+    for damage in ["'$.sent_payload[0]', 99", "'$.sent_payload[1]', 9999"] {
         let (_directory, mut ledger) = fresh();
         ledger.ingest(&chunk(1..2), NOW).unwrap();
         let leased = ledger.lease(&LeaseRequest::new(UsageType::Compute, NOW)).unwrap().unwrap();
@@ -425,7 +481,9 @@ fn verify_looks_at_the_bytes_that_were_sent_while_a_newer_version_waits() {
         newer.records[0].source_digest = 2;
         ledger.ingest(&newer, NOW).unwrap();
         assert_eq!(ledger.verify().unwrap(), []);
-        let sql = format!("UPDATE record SET {damage} WHERE sent_chunk IS NOT NULL");
+        let sql = format!(
+            "UPDATE record SET course = json_set(course, {damage}) WHERE course ->> '$.sent_payload' IS NOT NULL"
+        );
         assert_eq!(ledger.store.connection.execute(&sql, []).unwrap(), 1);
         let found = ledger.verify().unwrap();
         assert!(found.iter().any(|fault| fault.about == "k000001"), "{damage}: {found:?}");

@@ -1,9 +1,10 @@
 //! New rows, many a statement: where a first import spends its time.
 
+use super::packed::Packed;
 use super::writing::Binder;
 use super::{Fail, SqliteStore};
-use crate::ledger::codes::{signed, type_code};
-use crate::ledger::store::{Fresh, Incoming};
+use crate::ledger::codes::type_code;
+use crate::ledger::store::Fresh;
 use std::sync::LazyLock;
 
 /// A multi-row INSERT in the few sizes that any number of rows is made up of, so that few statements are compiled. `OR FAIL`, since
@@ -16,12 +17,7 @@ fn sizes(head: &str, values: &str) -> Sizes {
 }
 
 static RECORDS: LazyLock<Sizes> = LazyLock::new(|| {
-    sizes(
-        "INSERT OR FAIL INTO record (key, state, usage_type, version, source_digest, flags, file, line, resource, \
-         local_record_id, submit, username, project, charge, digest, start, end, elapsed, requeued, chunk, offset, len, \
-         born)",
-        "(?, 1, ?, 1, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
+    sizes("INSERT OR FAIL INTO record (key, state, usage_type, flags, charge, body)", "(?, 1, ?, 0, ?, ?)")
 });
 
 static IDENTITIES: LazyLock<Sizes> = LazyLock::new(|| {
@@ -42,27 +38,14 @@ impl SqliteStore {
             binder.value(type_code(candidate.usage_type))?;
             binder.value(&candidate.key)
         })?;
+        let mut body = Vec::new();
         self.in_pieces(&RECORDS, fresh, |fresh, binder| {
-            let Fresh { incoming, payload, file, resource, username, project } = fresh;
-            let Incoming { candidate, digest } = incoming;
+            let candidate = fresh.incoming.candidate;
             binder.value(&candidate.key)?;
             binder.value(type_code(candidate.usage_type))?;
-            binder.value(candidate.source_digest.to_be_bytes())?;
-            binder.value(file)?;
-            binder.value(signed(candidate.line))?;
-            binder.value(resource)?;
-            binder.value(&candidate.local_record_id)?;
-            binder.value(candidate.submit)?;
-            binder.value(username)?;
-            binder.value(project)?;
             binder.value(candidate.charge.to_string())?;
-            binder.value(digest.to_be_bytes())?;
-            binder.value(candidate.facts.start)?;
-            binder.value(candidate.facts.end)?;
-            binder.value(signed(candidate.facts.elapsed))?;
-            binder.value(candidate.facts.requeued)?;
-            binder.payload(Some(*payload))?;
-            binder.value(payload.chunk)
+            Packed::of_fresh(fresh).write(&mut body)?;
+            binder.value(&body)
         })
     }
 
@@ -71,7 +54,7 @@ impl SqliteStore {
         &self,
         sizes: &Sizes,
         mut rows: &[T],
-        values: impl Fn(&T, &mut Binder<'_, '_>) -> Result<(), Fail>,
+        mut values: impl FnMut(&T, &mut Binder<'_, '_>) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         for (size, sql) in sizes {
             if rows.len() < *size {

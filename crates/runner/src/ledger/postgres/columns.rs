@@ -1,26 +1,12 @@
-//! A row out of its columns, whatever database they lie in.
+//! A row out of its columns.
 
-use super::codes::{charge, digest, small, state, unsigned, usage_type};
-use super::row::{Identity, PayloadRef, Sent, Wanted};
-use super::store::Glance;
-use super::{LedgerError, Row, SourceFacts};
+use crate::ledger::codes::{charge, digest, small, state, unsigned, usage_type};
+use crate::ledger::flags::Flags;
+use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
+use crate::ledger::store::Glance;
+use crate::ledger::{LedgerError, Row, SourceFacts};
 use amie_usage::Decimal;
 use std::sync::Arc;
-
-/// Flags of a row, as they are stored: one number.
-const RESEND: i64 = 1;
-const TAKEN: i64 = 2;
-const DRIFTED: i64 = 4;
-const ON_HOLD: i64 = 8;
-
-/// The flags of a row.
-pub(super) fn flags(row: &Row) -> i64 {
-    let flag = |set: bool, flag: i64| if set { flag } else { 0 };
-    flag(row.resend, RESEND)
-        | flag(row.taken, TAKEN)
-        | flag(row.drifted, DRIFTED)
-        | flag(row.on_hold, ON_HOLD)
-}
 
 /// The columns of a stored row, one after the other; nothing where there is NULL.
 pub(super) trait Columns {
@@ -141,7 +127,7 @@ pub(super) fn row<C: Columns>(
     let mut reader = Reader { columns, key: &key };
     let version = small(reader.number()?)?;
     let source_digest = reader.digest()?;
-    let flags = reader.columns.code()?;
+    let flags = Flags(reader.columns.code()?);
     let file = name(reader.number()?)?;
     let line = unsigned(reader.number()?);
     let wanted = reader.wanted(version, &name)?;
@@ -155,10 +141,10 @@ pub(super) fn row<C: Columns>(
         sent: reader.sent()?,
         sent_payload: reader.payload()?,
         before: reader.sent()?,
-        resend: flags & RESEND != 0,
-        taken: flags & TAKEN != 0,
-        drifted: flags & DRIFTED != 0,
-        on_hold: flags & ON_HOLD != 0,
+        resend: flags.resend(),
+        taken: flags.taken(),
+        drifted: flags.drifted(),
+        on_hold: flags.on_hold(),
         batch: reader.columns.number()?,
         confirm: reader.columns.number()?,
         loaded: reader.loaded()?,
@@ -174,12 +160,6 @@ pub(super) fn glance<C: Columns>(key: &str, columns: &mut C) -> Result<Glance, C
     let newest = columns.bytes()?.map(digest).transpose()?;
     let source_digest = Reader { columns, key }.digest()?;
     let state = state(columns.code()?)?;
-    let flags = columns.code()?;
-    Ok(Glance {
-        digest: newest,
-        source_digest,
-        state,
-        on_hold: flags & ON_HOLD != 0,
-        drifted: flags & DRIFTED != 0,
-    })
+    let flags = Flags(columns.code()?);
+    Ok(Glance { digest: newest, source_digest, state, on_hold: flags.on_hold(), drifted: flags.drifted() })
 }
