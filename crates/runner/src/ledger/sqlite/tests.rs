@@ -1,7 +1,7 @@
 //! What only shows from inside: sabotage by triggers, durability as another connection sees it, query plans, damage.
 
 use super::*;
-use crate::ledger::row::{PayloadRef, Sent};
+use crate::ledger::row::{Identity, PayloadRef, Sent, Wanted};
 use crate::ledger::store::Rows;
 use crate::ledger::{
     Candidate, Chunk, LeaseRequest, Ledger, Progress, RecordOutcome, Row, Sighting, SourceFacts, State,
@@ -535,4 +535,61 @@ fn a_fault_of_many_sums_names_the_first_of_them() {
     assert!(fault.what.len() < 400, "{}", fault.what);
     assert!(fault.what.contains("chunk 1: kept 2, but the rows refer to 1"), "{}", fault.what);
     assert!(fault.what.contains("35 more"), "{}", fault.what);
+}
+
+/// What the fourth migration makes of every column, where each has a value of its own.
+#[test]
+fn the_columns_of_schema_3_are_read_as_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let connection = Connection::open(&path).unwrap();
+    for script in &MIGRATIONS[..3] {
+        connection.execute_batch(script).unwrap();
+    }
+    connection
+        .execute_batch(
+            "INSERT INTO meta (name, value) VALUES ('endpoint', 'https://usage.example'), ('site', 'EXAMPLE'); \
+             INSERT INTO name (id, text) VALUES (31, 'f'), (32, 'cpu'), (33, 'alice'), (34, 'TG-1'); \
+             INSERT INTO record VALUES ('a', 4, 1, 3, x'000000000000000000000000000000ff', 14, 31, 7, 32, '91', 1000, 33, 34, \
+               '12.5', x'0000000000000000000000000000fe00', 1100, -1200, 100, 1, 5, 6, 8, 9, \
+               2, '11.25', 2001, 2002, 15, 16, 17, 1, '10', 1001, 1002, 18, 19, 3001, '11.2', 'words'); \
+             INSERT INTO record (key, state, usage_type, version, source_digest, flags, file, line) \
+               VALUES ('b', 0, 0, 0, x'00000000000000000000000000000001', 8, 31, 1); \
+             PRAGMA application_id = 1095584069; PRAGMA user_version = 3;",
+        )
+        .unwrap();
+    drop(connection);
+    let ledger = SqliteLedger::open(&path, &binding(), NOW).unwrap();
+    let blank =
+        |key: &str, usage_type, digest, line| Row::blank(key.into(), usage_type, digest, "f".into(), line);
+    let place = |chunk, offset, len| Some(PayloadRef { chunk, offset, len });
+    let full = Row {
+        state: State::Accepted,
+        version: 3,
+        wanted: Some(Wanted {
+            identity: Identity { resource: "cpu".into(), local_record_id: "91".into(), submit: 1000 },
+            username: "alice".into(),
+            project: "TG-1".into(),
+            charge: Decimal::new(125, 1),
+            digest: 0xfe00,
+            facts: SourceFacts { start: 1100, end: -1200, elapsed: 100, requeued: true },
+            payload: place(5, 6, 8),
+        }),
+        born: Some(9),
+        sent: Some(Sent { version: 2, charge: Decimal::new(1125, 2), first_at: 2001, last_at: 2002 }),
+        sent_payload: place(15, 16, 17),
+        before: Some(Sent { version: 1, charge: Decimal::new(10, 0), first_at: 1001, last_at: 1002 }),
+        batch: Some(18),
+        confirm: Some(19),
+        loaded: Some((3001, Decimal::new(112, 1))),
+        error: Some("words".into()),
+        taken: true,
+        drifted: true,
+        on_hold: true,
+        ..blank("a", UsageType::Storage, 0xff, 7)
+    };
+    let empty = Row { on_hold: true, ..blank("b", UsageType::Compute, 1, 1) };
+    assert_eq!(ledger.store.rows_after(None, "", 9).unwrap(), [full.clone(), empty]);
+    assert_eq!(ledger.store.quiet(UsageType::Storage, 2002, 9).unwrap(), [full]);
+    assert_eq!(ledger.store.quiet(UsageType::Storage, 2001, 9).unwrap(), []);
 }

@@ -179,10 +179,12 @@ fn make() {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM").unwrap();
     drop(connection);
-    let packed = std::fs::File::create(folder().join(format!("sqlite-{version}.db.gz"))).unwrap();
-    let mut packed = flate2::write::GzEncoder::new(packed, flate2::Compression::best());
-    packed.write_all(&std::fs::read(&path).unwrap()).unwrap();
-    packed.finish().unwrap();
+    // What an earlier build made stays as it is.
+    if let Ok(packed) = std::fs::File::create_new(folder().join(format!("sqlite-{version}.db.gz"))) {
+        let mut packed = flate2::write::GzEncoder::new(packed, flate2::Compression::best());
+        packed.write_all(&std::fs::read(&path).unwrap()).unwrap();
+        packed.finish().unwrap();
+    }
 
     let home = Database::find().expect("PostgreSQL");
     let mut ledger = home.open(NOW).unwrap();
@@ -203,5 +205,7 @@ fn make() {
         .map(|line| format!("{line}\n"))
         .collect();
     let version = home.sql("SELECT value FROM meta WHERE name = 'schema_version'");
-    std::fs::write(folder().join(format!("postgres-{version}.sql")), text).unwrap();
+    if let Ok(mut file) = std::fs::File::create_new(folder().join(format!("postgres-{version}.sql"))) {
+        file.write_all(text.as_bytes()).unwrap();
+    }
 }
