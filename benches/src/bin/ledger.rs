@@ -116,15 +116,8 @@ impl Step {
     }
 }
 
-/// CPU seconds of this process, all threads.
-fn cpu() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
-
-/// CPU seconds of a server and its children, those that ended too: fields 14 to 17 of `/proc/PID/stat`, in ticks of 10 ms.
-fn cpu_of_server(server: Option<u32>) -> f64 {
-    let Some(server) = server else { return 0.0 };
+/// CPU seconds of a process and its children, those that ended too: fields 14 to 17 of `/proc/PID/stat`, in ticks of 10 ms.
+fn cpu_of(parent: u32) -> f64 {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ticks = processes.filter_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
@@ -132,7 +125,7 @@ fn cpu_of_server(server: Option<u32>) -> f64 {
         // The name, in brackets, may hold anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        match (pid == server, field(4)? == u64::from(server)) {
+        match (pid == parent, field(4)? == u64::from(parent)) {
             (true, _) => Some(field(14)? + field(15)? + field(16)? + field(17)?),
             (_, true) => Some(field(14)? + field(15)?),
             _ => None,
@@ -150,7 +143,7 @@ struct Steps {
 
 impl Steps {
     fn time<T>(&mut self, name: &'static str, rows: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let cpu = || cpu() + cpu_of_server(self.server);
+        let cpu = || cpu_of(std::process::id()) + self.server.map_or(0.0, cpu_of);
         let (started, before) = (Instant::now(), cpu());
         let result = work().context(name)?;
         let step = Step { name, rows, cpu: cpu() - before, wall: started.elapsed().as_secs_f64() };

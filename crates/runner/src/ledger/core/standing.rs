@@ -26,45 +26,65 @@ const RUNS_OF_A_JOB: usize = 100;
 /// The standings of records in key order, no key of which is there twice.
 pub(super) fn standings<S: Store>(store: &S, group: &[Incoming<'_>]) -> Result<Vec<Standing>, S::Fail> {
     let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(Vec::new()) };
-    let mut known: Vec<(String, Glance)> = Vec::new();
     let all = [(front(&first.candidate.key), behind(&last.candidate.key))];
     let most = group.len().saturating_mul(MOST_BETWEEN);
-    if !store.glances(&all, most, |key, glance| known.push((key.to_owned(), glance)))? {
-        known.clear();
-        let mut jobs: Vec<(&str, String)> = Vec::with_capacity(group.len());
-        for Incoming { candidate, .. } in group {
-            let job = front(&candidate.key);
-            if jobs.last().is_none_or(|(before, _)| *before != job) {
-                jobs.push((job, behind(&candidate.key)));
-            }
-        }
-        store.glances(&jobs, RUNS_OF_A_JOB, |key, glance| known.push((key.to_owned(), glance)))?;
+    let mut beside = SideBySide::new(group);
+    if store.glances(&all, most, |key, glance| beside.known(key, glance))? {
+        return Ok(beside.end());
     }
-    Ok(beside(group, &known))
+    let mut jobs: Vec<(&str, String)> = Vec::with_capacity(group.len());
+    for Incoming { candidate, .. } in group {
+        let job = front(&candidate.key);
+        if jobs.last().is_none_or(|(before, _)| *before != job) {
+            jobs.push((job, behind(&candidate.key)));
+        }
+    }
+    let mut beside = SideBySide::new(group);
+    store.glances(&jobs, RUNS_OF_A_JOB, |key, glance| beside.known(key, glance))?;
+    Ok(beside.end())
 }
 
-/// Goes through both lists side by side.
-fn beside(group: &[Incoming<'_>], known: &[(String, Glance)]) -> Vec<Standing> {
-    let mut behind = known.iter().peekable();
-    let mut before: Option<&str> = None;
-    let mut standings = Vec::with_capacity(group.len());
-    for incoming in group {
-        let key = incoming.candidate.key.as_str();
-        while let Some((passed, _)) = behind.next_if(|(known, _)| known.as_str() < key) {
-            before = Some(passed);
-        }
-        let of_job = |known: Option<&str>| known.is_some_and(|known| same_job(known, key));
-        standings.push(match behind.peek() {
-            Some((known, glance)) if known == key => {
-                if glance.is_same(*incoming) {
-                    Standing::Same
-                } else {
-                    Standing::Other
-                }
-            }
-            next if of_job(before) || of_job(next.map(|(known, _)| known.as_str())) => Standing::Beside,
-            _ => Standing::New,
-        });
+/// A group and what is known, both in key order, gone through side by side.
+struct SideBySide<'g, 'c> {
+    rest: &'g [Incoming<'c>],
+    standings: Vec<Standing>,
+    /// The known key that was seen last; empty before there is one.
+    before: String,
+}
+
+impl<'g, 'c> SideBySide<'g, 'c> {
+    fn new(group: &'g [Incoming<'c>]) -> Self {
+        Self { rest: group, standings: Vec::with_capacity(group.len()), before: String::new() }
     }
-    standings
+
+    /// The next key that is known.
+    fn known(&mut self, known: &str, glance: Glance) {
+        self.pass(Some(known));
+        if let Some((incoming, rest)) = self.rest.split_first()
+            && incoming.candidate.key == known
+        {
+            self.standings.push(if glance.is_same(*incoming) { Standing::Same } else { Standing::Other });
+            self.rest = rest;
+        }
+        self.before.clear();
+        self.before.push_str(known);
+    }
+
+    /// Passes the records before a known key, or all that are left: none of them is known.
+    fn pass(&mut self, next: Option<&str>) {
+        while let Some((incoming, rest)) = self.rest.split_first() {
+            let key = incoming.candidate.key.as_str();
+            if next.is_some_and(|next| next <= key) {
+                break;
+            }
+            let beside = same_job(&self.before, key) || next.is_some_and(|next| same_job(next, key));
+            self.standings.push(if beside { Standing::Beside } else { Standing::New });
+            self.rest = rest;
+        }
+    }
+
+    fn end(mut self) -> Vec<Standing> {
+        self.pass(None);
+        self.standings
+    }
 }
