@@ -39,8 +39,8 @@ fn a_sound_ledger_is_said_to_be_sound_and_a_false_one_is_not() {
             "leads to loaded",
         ),
         (
-            "UPDATE record SET course = json_set(course, '$.sent[1]', '999') \
-             WHERE key = (SELECT min(key) FROM record WHERE state = 6)",
+            "UPDATE tally SET charge = '999' WHERE (usage_type, resource, project, state) = \
+             (SELECT usage_type, resource, project, state FROM tally WHERE state = 6 LIMIT 1)",
             "totals",
         ),
         ("DELETE FROM identity WHERE local_record_id = '4.pbssrv'", "does not own its wire identity"),

@@ -1,9 +1,9 @@
-//! What is stored of a row in two of its columns: its body as bytes, and its course as JSON.
+//! What is stored of a row in two of its columns: its body, and its course since it was sent.
 //!
 //! The body is the digest of the source and that of the newest version's payload (zeros where nothing was wanted yet), 16 bytes
 //! each, and behind them a [`Body`] in the wire format of postcard (<https://postcard.jamesmunns.com/wire-format>): its fields in
-//! their order, numbers in as few bytes as they need. A body that is stored is read by every later build, so that the fields are
-//! what they are: other ones are another schema.
+//! their order, numbers in as few bytes as they need. The course is a [`Course`] in the same format. What is stored is read by
+//! every later build, so that the fields are what they are: other ones are another schema.
 
 use super::Fail;
 use crate::ledger::codes::{charge, small, unsigned};
@@ -226,83 +226,131 @@ pub(super) fn damaged(key: &str) -> LedgerError {
     LedgerError::Inconsistent(format!("what is stored of \"{key}\" is not what this program writes"))
 }
 
-/// What became of a row since it was sent: JSON, for people who look into the file.
+/// What became of a row since it was sent.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 pub(super) struct Course<'a> {
-    #[serde(skip_serializing_if = "Option::is_none", borrow)]
+    #[serde(borrow)]
     sent: Option<Version<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sent_payload: Option<(i64, u32, u32)>,
-    #[serde(skip_serializing_if = "Option::is_none", borrow)]
+    sent_payload: Option<Payload>,
+    #[serde(borrow)]
     before: Option<Version<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     confirm: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none", borrow)]
+    #[serde(borrow)]
     loaded: Option<Load<'a>>,
 }
 
-/// A version that was sent: its number, its charge, when it was sent first and last.
+/// A version that was sent.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Version<'a>(u32, #[serde(borrow)] Cow<'a, str>, i64, i64);
+struct Version<'a> {
+    version: u32,
+    #[serde(borrow)]
+    charge: Cow<'a, str>,
+    first_at: i64,
+    last_at: i64,
+}
 
-/// A load: when, and the charge that the service showed.
+/// A load.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Load<'a>(i64, #[serde(borrow)] Cow<'a, str>);
+struct Load<'a> {
+    at: i64,
+    #[serde(borrow)]
+    charge: Cow<'a, str>,
+}
 
 impl Course<'_> {
-    /// The JSON of a row's course; nothing where it has none.
-    pub(super) fn text(row: &Row) -> Result<Option<String>, LedgerError> {
-        let version =
-            |sent: Sent| Version(sent.version, sent.charge.to_string().into(), sent.first_at, sent.last_at);
-        let course = Self {
+    /// The bytes of a row's course; nothing where it has none.
+    pub(super) fn of_row(row: &Row) -> Result<Option<Vec<u8>>, LedgerError> {
+        let version = |sent: Sent| Version {
+            version: sent.version,
+            charge: sent.charge.to_string().into(),
+            first_at: sent.first_at,
+            last_at: sent.last_at,
+        };
+        let course = Course {
             sent: row.sent.map(version),
-            sent_payload: row.sent_payload.map(|PayloadRef { chunk, offset, len }| (chunk, offset, len)),
+            sent_payload: row.sent_payload.map(Payload::from),
             before: row.before.map(version),
             batch: row.batch,
             confirm: row.confirm,
-            loaded: row.loaded.map(|(at, charge)| Load(at, charge.to_string().into())),
+            loaded: row.loaded.map(|(at, charge)| Load { at, charge: charge.to_string().into() }),
         };
-        if course == Self::default() {
-            return Ok(None);
-        }
-        let text = serde_json::to_string(&course);
-        Ok(Some(text.map_err(|error| LedgerError::Inconsistent(format!("a course: {error}")))?))
+        course.bytes()
     }
 
-    /// Has a row gone its course.
-    pub(super) fn read(text: &str, row: &mut Row) -> Result<(), LedgerError> {
+    fn bytes(&self) -> Result<Option<Vec<u8>>, LedgerError> {
+        if *self == Self::default() {
+            return Ok(None);
+        }
+        let packed = postcard::to_allocvec(self);
+        Ok(Some(packed.map_err(|error| {
+            LedgerError::Inconsistent(format!("the course of a row could not be packed: {error}"))
+        })?))
+    }
+
+    /// Has a row gone the course of these bytes.
+    pub(super) fn read(bytes: &[u8], row: &mut Row) -> Result<(), LedgerError> {
         fn version(stored: &Version<'_>) -> Result<Sent, LedgerError> {
-            let Version(version, sum, first_at, last_at) = stored;
+            let Version { version, charge: sum, first_at, last_at } = stored;
             Ok(Sent { version: *version, charge: charge(sum)?, first_at: *first_at, last_at: *last_at })
         }
-        let course: Course<'_> = serde_json::from_str(text).map_err(|_| damaged(&row.key))?;
+        let (course, rest) = postcard::take_from_bytes::<Course<'_>>(bytes).map_err(|_| damaged(&row.key))?;
+        if !rest.is_empty() || course == Course::default() {
+            return Err(damaged(&row.key));
+        }
         row.sent = course.sent.as_ref().map(version).transpose()?;
-        row.sent_payload = course.sent_payload.map(|(chunk, offset, len)| PayloadRef { chunk, offset, len });
+        row.sent_payload = course.sent_payload.map(PayloadRef::from);
         row.before = course.before.as_ref().map(version).transpose()?;
         row.batch = course.batch;
         row.confirm = course.confirm;
-        let loaded = course.loaded.map(|Load(at, sum)| Ok::<_, LedgerError>((at, charge(&sum)?)));
+        let loaded = course.loaded.map(|load| Ok::<_, LedgerError>((load.at, charge(&load.charge)?)));
         row.loaded = loaded.transpose()?;
         Ok(())
     }
 }
 
-/// Has a connection know `packed_body`, which the fourth migration asks for: the columns of schema 3 as a body.
+/// Has a connection know `packed_body` and `packed_course`, which the fourth migration asks for: the columns of schema 3 as bytes.
 pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
+    fn known(fail: Fail) -> rusqlite::Error {
+        match fail {
+            Fail::Sql(error) => error,
+            Fail::Ledger(error) => rusqlite::Error::UserFunctionError(Box::new(error)),
+        }
+    }
     let flags =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_scalar_function("packed_body", 18, flags, |columns| {
-        from_columns(columns).map_err(|fail| match fail {
-            Fail::Sql(error) => error,
-            Fail::Ledger(error) => rusqlite::Error::UserFunctionError(Box::new(error)),
-        })
+        body_of_columns(columns).map_err(known)
+    })?;
+    connection.create_scalar_function("packed_course", 15, flags, |columns| {
+        course_of_columns(columns).map_err(known)
     })
 }
 
-fn from_columns(columns: &Context<'_>) -> Result<Vec<u8>, Fail> {
+fn course_of_columns(columns: &Context<'_>) -> Result<Option<Vec<u8>>, Fail> {
+    let number = |at| -> Result<i64, Fail> { Ok(columns.get(at)?) };
+    let short = |at| -> Result<u32, Fail> { Ok(small(number(at)?)?) };
+    let text = |at| -> Result<Cow<'_, str>, Fail> { Ok(columns.get_raw(at).as_str().map_err(wrong)?.into()) };
+    let there = |at: usize| -> Result<bool, Fail> { Ok(columns.get::<Option<i64>>(at)?.is_some()) };
+    let version = |at| {
+        let (version, charge) = (short(at)?, text(at + 1)?);
+        Ok::<_, Fail>(Version { version, charge, first_at: number(at + 2)?, last_at: number(at + 3)? })
+    };
+    let payload =
+        |at| Ok::<_, Fail>(Payload { chunk: number(at)?, offset: short(at + 1)?, len: short(at + 2)? });
+    let load = |at| Ok::<_, Fail>(Load { at: number(at)?, charge: text(at + 1)? });
+    let course = Course {
+        sent: there(0)?.then(|| version(0)).transpose()?,
+        sent_payload: there(4)?.then(|| payload(4)).transpose()?,
+        before: there(7)?.then(|| version(7)).transpose()?,
+        batch: columns.get(11)?,
+        confirm: columns.get(12)?,
+        loaded: there(13)?.then(|| load(13)).transpose()?,
+    };
+    Ok(course.bytes()?)
+}
+
+fn body_of_columns(columns: &Context<'_>) -> Result<Vec<u8>, Fail> {
     let digest = |at| -> Result<u128, Fail> {
         let bytes = columns.get_raw(at).as_blob().map_err(wrong)?;
         Ok(crate::ledger::codes::digest(bytes)?)

@@ -38,7 +38,8 @@ impl SqliteStore {
         let packed = Packed::read(&key, body)?;
         let sum = text(4)?.map(charge).transpose()?;
         let mut read = packed.row(key, usage_type(row.get(2)?)?, sum, |id| self.name(id))?;
-        if let Some(course) = text(7)? {
+        let course = row.get_ref(7)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+        if let Some(course) = course {
             Course::read(course, &mut read)?;
         }
         let flags = Flags(row.get(3)?);

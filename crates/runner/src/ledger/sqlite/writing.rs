@@ -169,7 +169,7 @@ impl SqliteStore {
                 Packed::of_row(row, |name| self.id(name))?.write(&mut body)?;
                 binder.value(body)
             }
-            Part::Course => binder.value(Course::text(row)?),
+            Part::Course => binder.value(Course::of_row(row)?),
             Part::Error => binder.value(row.error.as_deref()),
         })
     }

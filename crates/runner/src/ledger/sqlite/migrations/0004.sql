@@ -1,7 +1,7 @@
 -- Schema 4. A row in few columns. SQLite takes steps for every column of every row that is written, and for every column of every
 -- row that is changed, also for empty ones: 39 of them cost more than the three indexes. What is looked for, and the charge, are
--- columns; the rest of what is known at first is one body (`packed_body`, a function of the program: `packed.rs` says what is in
--- it), and what became of the row since it was sent is one JSON text.
+-- columns; the rest of what is known at first is one body, and what became of the row since it was sent one course (`packed_body` and
+-- `packed_course`, functions of the program: `packed.rs` says what is in them).
 CREATE TABLE packed_record (
     key        TEXT PRIMARY KEY,
     state      INTEGER NOT NULL,
@@ -10,8 +10,7 @@ CREATE TABLE packed_record (
     charge     TEXT,                  -- of the newest version
     waiting    INTEGER,               -- accepted while a newer version waits: when it was sent last
     body       BLOB NOT NULL,
-    course     TEXT,                  -- {"sent": [version, charge, first time, last time], "sent_payload": [chunk, offset, length],
-                                      -- "before": as sent, "batch": _, "confirm": _, "loaded": [time, charge]}
+    course     BLOB,                  -- nothing where it was never sent
     error      TEXT
 ) STRICT, WITHOUT ROWID;
 INSERT INTO packed_record
@@ -19,19 +18,8 @@ SELECT key, state, usage_type, flags, charge,
     CASE WHEN state = 4 AND version > sent_version THEN sent_last END,
     packed_body(source_digest, digest, version, file, line, resource, local_record_id, submit, username, project, start, end,
         elapsed, requeued, chunk, offset, len, born),
-    -- A patch of JSON drops what is null.
-    nullif(json_patch('{}', json_object(
-        'sent', json(CASE WHEN sent_version IS NOT NULL THEN
-            json_array(sent_version, sent_charge, sent_first, sent_last) END),
-        'sent_payload', json(CASE WHEN sent_chunk IS NOT NULL THEN
-            json_array(sent_chunk, sent_offset, sent_len) END),
-        'before', json(CASE WHEN before_version IS NOT NULL THEN
-            json_array(before_version, before_charge, before_first, before_last) END),
-        'batch', batch,
-        'confirm', confirm,
-        'loaded', json(CASE WHEN loaded_at IS NOT NULL THEN
-            json_array(loaded_at, loaded_charge) END)
-    )), '{}'),
+    packed_course(sent_version, sent_charge, sent_first, sent_last, sent_chunk, sent_offset, sent_len, before_version, before_charge,
+        before_first, before_last, batch, confirm, loaded_at, loaded_charge),
     error
 FROM record ORDER BY key;
 DROP TABLE record;
