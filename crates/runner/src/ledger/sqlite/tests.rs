@@ -441,6 +441,37 @@ fn a_row_that_becomes_any_other_is_read_back_as_that() {
         line: 8,
         ..rows.iter().find(|row| row.wanted.is_some()).unwrap().clone()
     };
+    // Each that differs from it in one thing.
+    let edits: [fn(&mut Row); 22] = [
+        |row| row.usage_type = UsageType::Storage,
+        |row| row.version += 1,
+        |row| row.source_digest += 1,
+        |row| row.sent = None,
+        |row| row.before = None,
+        |row| row.sent_payload = None,
+        |row| row.resend = false,
+        |row| row.taken = false,
+        |row| row.drifted = false,
+        |row| row.on_hold = false,
+        |row| row.born = None,
+        |row| row.batch = None,
+        |row| row.confirm = None,
+        |row| row.loaded = None,
+        |row| row.error = None,
+        |row| row.file = "g".into(),
+        |row| row.line += 1,
+        |row| row.wanted.as_mut().unwrap().charge = Decimal::ZERO,
+        |row| row.wanted.as_mut().unwrap().digest += 1,
+        |row| row.wanted.as_mut().unwrap().facts.requeued = true,
+        |row| row.wanted.as_mut().unwrap().payload = Some(PayloadRef { chunk: 1, offset: 2, len: 3 }),
+        |row| (row.version, row.wanted) = (0, None),
+    ];
+    rows.extend(edits.map(|edit| {
+        let mut row = everything.clone();
+        edit(&mut row);
+        assert_ne!(row, everything);
+        row
+    }));
     rows.push(everything);
     for from in &rows {
         for to in &rows {
