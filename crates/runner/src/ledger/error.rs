@@ -42,6 +42,19 @@ pub enum LedgerError {
         /// The newest known version.
         known: i64,
     },
+    /// An older program made it, and nobody has opened it to change it since.
+    #[error(
+        "{path}: this ledger has schema version {found}, and this program asks ledgers of version {known} alone: \
+         `amie-runner check` brings it up to date, as the next run would; older programs refuse it from then on"
+    )]
+    OlderSchema {
+        /// The ledger.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known version.
+        known: i64,
+    },
     /// A database of something else.
     #[error(
         "{path}: this is not a ledger of amie-runner, or no longer one; name another path, or restore a backup if it was one"

@@ -12,6 +12,16 @@ pub(super) fn check(place: &Path, found: i64, scripts: &[&str]) -> Result<(), Le
     Ok(())
 }
 
+/// Refuses a ledger that is to be asked and not changed, where any other program than one like this made it.
+pub(super) fn check_reader(place: &Path, found: i64, scripts: &[&str]) -> Result<(), LedgerError> {
+    check(place, found, scripts)?;
+    let known = super::codes::signed(scripts.len() as u64);
+    if found < known {
+        return Err(LedgerError::OlderSchema { path: place.to_owned(), found, known });
+    }
+    Ok(())
+}
+
 /// Runs the scripts that a ledger of version `found` has not seen; `run` also notes the version that it brings.
 pub(super) fn forward<F: From<LedgerError>>(
     place: &Path,

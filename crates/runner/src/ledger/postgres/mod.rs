@@ -192,7 +192,7 @@ impl PostgresLedger {
         let open = || -> Result<Binding, Fail> {
             store.connected()?;
             let version = store.version()?.ok_or_else(|| LedgerError::Missing { place: address.shown() })?;
-            migrate::check(&store.place(), version, &MIGRATIONS)?;
+            migrate::check_reader(&store.place(), version, &MIGRATIONS)?;
             store.binding()
         };
         let found = open().map_err(|fail| store.explain(fail))?;

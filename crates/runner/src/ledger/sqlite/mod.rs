@@ -202,7 +202,7 @@ impl SqliteLedger {
             if application != APPLICATION_ID || version == 0 {
                 return Err(LedgerError::NotALedger { path: path.to_owned() }.into());
             }
-            migrate::check(path, version, &MIGRATIONS)?;
+            migrate::check_reader(path, version, &MIGRATIONS)?;
             let found = stored_binding(&connection)?;
             let older = older(&connection, path, seen.as_ref())?;
             Ok((connection, found, older))

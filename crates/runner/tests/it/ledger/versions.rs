@@ -6,8 +6,8 @@ use super::{ADMIN, Home, NOW, Run, binding, chunk, failed, held, loaded, unknown
 use crate::support::fixtures;
 use amie_usage::UsageType;
 use runner::ledger::{
-    Carried, Chunk, Find, HoldEnd, LeaseRequest, Ledger, PostgresLedger, Progress, QuarantinedText,
-    RecordOutcome, SqliteLedger, State,
+    Carried, Chunk, Find, HoldEnd, LeaseRequest, Ledger, LedgerError, PostgresLedger, Progress,
+    QuarantinedText, RecordOutcome, SqliteLedger, State,
 };
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -121,16 +121,28 @@ fn goes_on(ledger: &mut dyn Ledger, what: &str) {
     assert_eq!(ledger.verify().unwrap(), [], "{what}");
 }
 
+/// A question that does not understand a schema says so, and what to do.
+fn asked_only_when_up_to_date(error: Option<LedgerError>, newest: bool) {
+    match error {
+        None => assert!(newest),
+        Some(error) => {
+            assert!(!newest && matches!(error, LedgerError::OlderSchema { .. }), "{error}");
+            assert!(error.to_string().contains("`amie-runner check` brings it up to date"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_sqlite_ledger_of_every_version_is_opened_and_goes_on() {
     let files = of_every_version("sqlite", "db.gz");
-    for file in &files {
+    for (version, file) in files.iter().enumerate() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.db");
         let mut bytes = Vec::new();
         let packed = std::fs::File::open(file).unwrap();
         flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
         std::fs::write(&path, bytes).unwrap();
+        asked_only_when_up_to_date(SqliteLedger::open_reader(&path).err(), version + 1 == files.len());
         let mut ledger = SqliteLedger::open(&path, &binding(), NOW).unwrap();
         goes_on(&mut ledger, &file.display().to_string());
     }
@@ -149,12 +161,16 @@ fn a_sqlite_ledger_of_every_version_is_opened_and_goes_on() {
 #[test]
 fn a_postgresql_ledger_of_every_version_is_opened_and_goes_on() {
     let files = of_every_version("postgres", "sql");
-    for file in &files {
+    for (version, file) in files.iter().enumerate() {
         let Some(home) = Database::find() else { return };
         let mut psql = home.server.as_role(&home.name);
         let restored = psql.arg("-f").arg(file).stdout(Stdio::null()).status().unwrap();
         assert!(restored.success(), "{}", file.display());
         home.leases_end();
+        asked_only_when_up_to_date(
+            PostgresLedger::open_reader(&home.address).err(),
+            version + 1 == files.len(),
+        );
         let mut ledger = PostgresLedger::open(&home.address, &binding(), NOW).unwrap();
         goes_on(&mut ledger, &file.display().to_string());
         let newest: usize = home.sql("SELECT value FROM meta WHERE name = 'schema_version'").parse().unwrap();
