@@ -350,7 +350,7 @@ fn verify_finds_every_kind_of_damage() {
     fn place(row: &mut Row) -> &mut PayloadRef {
         row.wanted.as_mut().unwrap().payload.as_mut().unwrap()
     }
-    let edits: [(State, fn(&mut Row)); 8] = [
+    let edits: [(State, Edit); 8] = [
         (State::Pending, |row| place(row).chunk += 1),
         (State::Pending, |row| place(row).offset += 1),
         (State::Pending, |row| place(row).len -= 1),
@@ -369,6 +369,8 @@ fn verify_finds_every_kind_of_damage() {
         assert_ne!(ledger.verify().unwrap(), [], "edit {number} was not found");
     }
 }
+
+type Edit = fn(&mut Row);
 
 /// The first row in a state.
 fn row_in(ledger: &SqliteLedger, state: State) -> Row {
@@ -442,7 +444,7 @@ fn a_row_that_becomes_any_other_is_read_back_as_that() {
         ..rows.iter().find(|row| row.wanted.is_some()).unwrap().clone()
     };
     // Each that differs from it in one thing.
-    let edits: [fn(&mut Row); 22] = [
+    let edits: [Edit; 22] = [
         |row| row.usage_type = UsageType::Storage,
         |row| row.version += 1,
         |row| row.source_digest += 1,
