@@ -4,6 +4,7 @@
 //! a key of its own, which holds the identity; when mapping makes a record of that identity, the run's own row takes it
 //! over, as sent and loaded, and the other is superseded.
 
+use super::left::{self, LeftVerdict};
 use super::session::{Session, digest_of, illegal};
 use crate::ledger::row::{Identity, Sent, Wanted};
 use crate::ledger::store::{Ahead, NewEvent, Store};
@@ -37,6 +38,7 @@ pub(in crate::ledger) fn import<S: Store>(
 ) -> Result<Imported, S::Fail> {
     let mut report = Imported::default();
     let mut chunk = None;
+    let any_left = left::any(session)?;
     for page in records.chunks(PAGE) {
         let wires: Vec<(UsageType, Identity)> = page.iter().map(wire_of).collect();
         session.store.ahead(Ahead::Identities(&wires))?;
@@ -60,6 +62,10 @@ pub(in crate::ledger) fn import<S: Store>(
                 }
                 continue;
             }
+            if any_left && was_left(session, record)? {
+                report.known += 1;
+                continue;
+            }
             let chunk = match chunk {
                 Some(chunk) => chunk,
                 None => *chunk.insert(chunk_of(session, origin, person, now)?),
@@ -71,6 +77,15 @@ pub(in crate::ledger) fn import<S: Store>(
         }
     }
     Ok(report)
+}
+
+/// True where a run was here, and zero was sent in its place: what a list says of before is not there any more. Should
+/// anything be charged there since, the service shows it, and that is an alarm.
+fn was_left<S: Store>(session: &Session<'_, S>, record: &SentRecord) -> Result<bool, S::Fail> {
+    let SentRecord { usage_type, resource, local_record_id, submit, .. } = record;
+    let left = left::by(session, *usage_type, resource, local_record_id, Some(*submit))?;
+    let load = |left: left::Left| left.load(Some(record.charge), record.loaded_at);
+    Ok(left.is_some_and(|left| record.loaded_at.is_none() || load(left) == LeftVerdict::Known))
 }
 
 /// A chunk whose event says of all that is imported who did it, and why.
